@@ -1,0 +1,224 @@
+"""The words of the domain as values: what was seen, what is known, what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+ItemId = NewType("ItemId", str)
+"""`collector/local-id`; a collector's own item is the collector's name alone."""
+
+EXPIRY = "expiry"
+BLIND = "blind"
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+class Severity(IntEnum):
+    """How bad it is. The numbers are those of the `expiryd_item_severity` metric."""
+
+    UNKNOWN = -1
+    HEALTHY = 0
+    INFO = 1
+    WARNING = 2
+    CRITICAL = 3
+    EXPIRED = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> Severity:
+        """Raises KeyError for a word that names no severity."""
+        return cls[word.upper()]
+
+
+class Basis(StrEnum):
+    """Where a date comes from, strongest first."""
+
+    VERIFIED = "verified"  # the issuer was asked
+    EMBEDDED = "embedded"  # signed inside the thing: notAfter, exp
+    TYPED = "typed"  # a person wrote it down
+    METADATA = "metadata"  # a store's own record
+    TTL = "ttl"  # counted down by the store
+    POLICY = "policy"  # issued + lifetime, by rule
+    NONE = "none"  # never expires
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When a credential starts and stops working. All times are aware; any may be unknown.
+
+    `span` is the lifetime by rule; with `basis=POLICY` and an unknown `expires_at` it waits for an
+    issue date (typed, or the moment a rotation was witnessed).
+    """
+
+    expires_at: datetime | None = None
+    issued_at: datetime | None = None
+    not_before: datetime | None = None
+    basis: Basis = Basis.EMBEDDED
+    span: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A state that is not a date. `code` is a stable word such as `unsafe-permissions`."""
+
+    code: str
+    severity: Severity
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number judged by thresholds. `unit` is a base unit: seconds, bytes, ratio, or a plural noun."""
+
+    name: str
+    value: float
+    unit: str = ""
+    warning: float | None = None
+    critical: float | None = None
+    higher_is_worse: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is said about an item rather than seen of it. Shared between items: keep it interned."""
+
+    category: str = ""
+    owner: str = ""
+    runbook: str = ""
+    used_by: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default=NO_LABELS, hash=False)
+
+
+NO_TRAITS = Traits()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a look said of one item. `id` is local to the collector and holds what a person would search for.
+
+    `generation` says which credential this is (serial number, keyed fingerprint); empty means the
+    expiry itself tells one generation from the next.
+    """
+
+    id: str
+    kind: str = ""
+    title: str = ""
+    lifetime: Lifetime | None = None
+    generation: str = ""
+    findings: tuple[Finding, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    traits: Traits = NO_TRAITS
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """This one item could not be looked at. Never a date, never good news, never bad news about it."""
+
+    id: str
+    reason: str
+    kind: str = ""
+    title: str = ""
+
+
+Reading = Observation | Blind
+
+
+class EventKind(StrEnum):
+    """A transition of an alert."""
+
+    RAISED = "raised"
+    WORSENED = "worsened"
+    REPEATED = "repeated"
+    EASED = "eased"
+    RENEWED = "renewed"
+    RESOLVED = "resolved"
+    VANISHED = "vanished"
+    BLIND = "blind"
+    SIGHTED = "sighted"
+
+    @property
+    def closes(self) -> bool:
+        """Whether the matter is over with this event."""
+        return self in _CLOSING
+
+
+_CLOSING = frozenset({EventKind.RENEWED, EventKind.RESOLVED, EventKind.VANISHED, EventKind.SIGHTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """The open matter about (item, aspect, generation).
+
+    `asked_at`: when it last asked to be told. `told_at`: when somebody last really was.
+    `failed_at`: when the last attempt to tell anybody was given up.
+    """
+
+    item: ItemId
+    aspect: str
+    generation: str
+    severity: Severity
+    opened_at: datetime
+    asked_at: datetime
+    told_at: datetime | None = None
+    failed_at: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """All that is remembered of one item between looks.
+
+    `observation` is the last good one, with dates and traits already settled by the rules.
+    `rotated_at` is when a change of generation was witnessed. `blind_looks` counts looks in a row that
+    could not see it. `wake_at` is the next moment at which time alone may change the judgement.
+    """
+
+    id: ItemId
+    collector: str
+    observation: Observation
+    severity: Severity
+    first_seen: datetime
+    rotated_at: datetime | None = None
+    blind_looks: int = 0
+    alerts: tuple[Alert, ...] = ()
+    wake_at: datetime | None = None
+
+    @property
+    def generation(self) -> str:
+        return generation_of(self.observation)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition, with the facts a message needs, as they were when it happened."""
+
+    kind: EventKind
+    at: datetime
+    item: ItemId
+    collector: str
+    aspect: str
+    generation: str
+    severity: Severity
+    before: Severity
+    title: str
+    item_kind: str = ""
+    expires_at: datetime | None = None
+    issued_at: datetime | None = None
+    basis: Basis | None = None
+    detail: str = ""
+    traits: Traits = NO_TRAITS
+
+
+def generation_of(observation: Observation) -> str:
+    """The name of the credential seen: the collector's word for it, else its expiry."""
+    if observation.generation:
+        return observation.generation
+    expires = observation.lifetime.expires_at if observation.lifetime else None
+    return expires.isoformat() if expires else "-"
