@@ -1,0 +1,165 @@
+"""What the engine needs from memory. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from expiryd.api import ExpirydError
+from expiryd.core.model import Event, ItemId, ItemState
+
+
+class StoreError(ExpirydError):
+    """The database cannot be used now (full, locked, gone). The message names it and what to do."""
+
+
+class Outcome(StrEnum):
+    """How a look ended."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at one collector. This row, and not one per item, says when items were seen again."""
+
+    collector: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Outcome
+    items: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one evaluation changed, committed as a whole or not at all.
+
+    `items` are upserted and their alerts replaced; `forgotten` are deleted with their alerts. Each event comes
+    with the notifiers that are owed it: one parcel each, due at `due`.
+    """
+
+    items: Sequence[ItemState] = ()
+    forgotten: Sequence[ItemId] = ()
+    events: Sequence[tuple[Event, tuple[str, ...]]] = ()
+    due: datetime | None = None
+    look: Look | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything remembered, as loaded at start. `last_looks` and `last_good` are by collector."""
+
+    installation: str
+    items: Sequence[ItemState]
+    last_looks: Mapping[str, Look] = field(default_factory=dict)
+    last_good: Mapping[str, datetime] = field(default_factory=dict)
+
+
+class Fate(StrEnum):
+    """What became of a parcel."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    SUPPRESSED = "suppressed"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """The duty to tell one notifier of one event, leased to us for a while.
+
+    `batch` is the key of the message it already went out with when that attempt's end is unknown; such parcels
+    are sent again together under the same key. `told` says whether this notifier was ever told of this alert
+    (same item, aspect, generation), so that nobody hears of the end of a matter he never heard of.
+    """
+
+    id: int
+    notifier: str
+    event: Event
+    attempts: int
+    created_at: datetime
+    batch: str | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of some parcels of one notifier. Delivered and dead ones stamp `told_at`/`failed_at` of their alerts."""
+
+    parcels: Sequence[int]
+    fate: Fate
+    at: datetime
+    reason: str = ""
+    proof: str = ""
+    thread: tuple[ItemId, str, str] | None = None
+    """(item, generation, reference) to be remembered for this notifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The state of the outbox: parcels by (notifier, fate), and the creation time of the oldest one still owed."""
+
+    counts: Mapping[tuple[str, Fate], int]
+    oldest: datetime | None
+    last_delivery: Mapping[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event with what became of it at each notifier."""
+
+    id: int
+    event: Event
+    deliveries: Sequence[tuple[str, Fate, str]]
+    """(notifier, fate, proof or reason)"""
+
+
+class Store(Protocol):
+    """Raises StoreError from every method when the database cannot be used."""
+
+    async def open(self) -> None:
+        """Connect, create or migrate. Refuses a schema newer than the code."""
+
+    async def aclose(self) -> None: ...
+
+    async def ping(self) -> None:
+        """Prove that it can be written to."""
+
+    async def load(self) -> Known: ...
+
+    async def commit(self, change: Change) -> None: ...
+
+    async def next_due(self, notifier: str) -> datetime | None:
+        """When the earliest owed parcel of this notifier may be sent: its due time, or the end of a lapsed lease."""
+
+    async def lease(self, notifier: str, now: datetime, until: datetime, limit: int = 5000) -> Sequence[Parcel]:
+        """When any owed parcel is due: take every owed one (due or not yet), oldest first, until `until`.
+
+        A parcel leased by someone else is taken only when that lease has lapsed. Counts an attempt.
+        """
+
+    async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None: ...
+
+    async def postpone(
+        self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
+    ) -> None:
+        """Give leased parcels back, owed again at `due`, remembering `batch` when the attempt's end is unknown."""
+
+    async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
+        """The references this notifier returned for these (item, generation)."""
+
+    async def outbox(self) -> Outbox: ...
+
+    async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
+        """The newest events first, older than event id `before`."""
+
+    async def prune(self, older_than: datetime, limit: int = 1000) -> int:
+        """Delete some old looks, settled parcels and their events; how many rows went. Call until 0."""
