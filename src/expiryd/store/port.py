@@ -133,7 +133,11 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Prove that it can be written to."""
 
-    async def load(self) -> Known: ...
+    async def load(self) -> Known:
+        """Everything remembered. Leases found are of a process that died: their parcels are owed again, now.
+
+        One whose `batch` was noted by `dispatch` keeps it, since that message may have been taken.
+        """
 
     async def commit(self, change: Change) -> None: ...
 
@@ -146,12 +150,15 @@ class Store(Protocol):
         A parcel leased by someone else is taken only when that lease has lapsed. Counts an attempt.
         """
 
+    async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
+        """Note, before a send begins, that these leased parcels go out together under this key; lease till `until`."""
+
     async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None: ...
 
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
     ) -> None:
-        """Give leased parcels back, owed again at `due`, remembering `batch` when the attempt's end is unknown."""
+        """Give leased parcels back, owed again at `due`; `batch` is kept when the attempt's end is unknown, else None."""
 
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
         """The references this notifier returned for these (item, generation)."""
