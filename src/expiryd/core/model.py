@@ -93,7 +93,7 @@ class Traits:
     owner: str = ""
     runbook: str = ""
     used_by: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default=NO_LABELS, hash=False)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS, hash=False)
 
 
 NO_TRAITS = Traits()
