@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from sys import intern
 from types import MappingProxyType
 from typing import NewType
 
@@ -214,6 +215,10 @@ class Event:
     basis: Basis | None = None
     detail: str = ""
     traits: Traits = NO_TRAITS
+
+
+def collector_of(item: ItemId) -> str:
+    return intern(item.partition("/")[0])
 
 
 def generation_of(observation: Observation) -> str:

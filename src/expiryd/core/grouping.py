@@ -1,0 +1,96 @@
+"""From owed parcels to messages: the newest word on each matter, put together the way a notifier wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from expiryd.core.model import Event, EventKind, ItemId
+
+MOST_THREADS = 20
+"""More threads than this at once (a first look at a large store) leave as one digest instead."""
+
+
+class Owed(Protocol):
+    """What grouping needs to know of a parcel."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def event(self) -> Event: ...
+    @property
+    def batch(self) -> str | None: ...
+    @property
+    def told(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The parcels that leave as one message. `batch` is set when the message may already have arrived."""
+
+    parcels: tuple[Owed, ...]
+    thread: tuple[ItemId, str] | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send, and what needs no sending any more: parcel id with the reason."""
+
+    drafts: Sequence[Draft] = ()
+    superseded: dict[int, str] = field(default_factory=dict)
+    suppressed: dict[int, str] = field(default_factory=dict)
+
+
+def plan(parcels: Sequence[Owed], *, threaded: bool) -> Plan:
+    """Parcels of one notifier, oldest first. What may already have arrived goes again as it was, and alone.
+
+    Repeating those first settles whether the receiver was told, which the wording of the rest depends on.
+    """
+    again: dict[str, list[Owed]] = {}
+    for parcel in parcels:
+        if parcel.batch is not None:
+            again.setdefault(parcel.batch, []).append(parcel)
+    if again:
+        return Plan([_draft(group, threaded, batch) for batch, group in again.items()])
+    result = Plan()
+    wanted = [p for p in _newest(parcels, result.superseded) if _worth_telling(p, result.suppressed)]
+    return Plan(_drafts(wanted, threaded), result.superseded, result.suppressed)
+
+
+def _newest(parcels: Sequence[Owed], superseded: dict[int, str]) -> list[Owed]:
+    latest: dict[Hashable, Owed] = {}
+    for parcel in parcels:
+        event = parcel.event
+        key = (event.item, event.aspect, event.generation)
+        if key in latest:
+            superseded[latest[key].id] = f"{event.kind} came after it"
+        latest[key] = parcel
+    return list(latest.values())
+
+
+def _worth_telling(parcel: Owed, suppressed: dict[int, str]) -> bool:
+    kind = parcel.event.kind
+    if kind.closes and kind is not EventKind.VANISHED and not parcel.told:
+        suppressed[parcel.id] = "over before anybody here was told of it"
+        return False
+    return True
+
+
+def _drafts(parcels: Sequence[Owed], threaded: bool) -> list[Draft]:
+    if not threaded:
+        return [_draft(parcels, threaded, None)] if parcels else []
+    threads: dict[tuple[ItemId, str], list[Owed]] = {}
+    for parcel in parcels:
+        threads.setdefault((parcel.event.item, parcel.event.generation), []).append(parcel)
+    opening = [key for key, group in threads.items() if not any(p.told or p.event.kind.closes for p in group)]
+    if len(opening) > MOST_THREADS:
+        crowd = [parcel for key in opening for parcel in threads.pop(key)]
+        return [*(_draft(group, True, None) for group in threads.values()), Draft(tuple(crowd))]
+    return [_draft(group, True, None) for group in threads.values()]
+
+
+def _draft(parcels: Sequence[Owed], threaded: bool, batch: str | None) -> Draft:
+    keys = {(parcel.event.item, parcel.event.generation) for parcel in parcels}
+    return Draft(tuple(parcels), keys.pop() if threaded and len(keys) == 1 else None, batch)

@@ -1,0 +1,250 @@
+"""One step of the alert state machine: what was known, what is seen, the rules and `now` give state and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from expiryd.core.model import (
+    BLIND,
+    EXPIRY,
+    Alert,
+    Blind,
+    Event,
+    EventKind,
+    ItemId,
+    ItemState,
+    Observation,
+    Severity,
+    collector_of,
+    generation_of,
+)
+from expiryd.core.rules import Resolved, Rules
+from expiryd.core.settle import settle
+from expiryd.core.severity import Verdict, judge, next_change, overall, severity_of
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after, and what happened on the way."""
+
+    state: ItemState
+    events: tuple[Event, ...] = ()
+
+
+def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved, now: datetime) -> Step:
+    """A look saw the item. Returns a Step with the very same state when nothing at all has changed."""
+    rotated_at = _rotation(before, seen, now)
+    settled = settle(seen, by, rotated_at)
+    if before is not None and _unchanged(before, settled, now):
+        return Step(before)
+    severity, verdicts = _judged(settled, by.rules, now)
+    state = ItemState(
+        id=item,
+        collector=before.collector if before else collector_of(item),
+        observation=settled,
+        severity=severity,
+        first_seen=before.first_seen if before else now,
+        rotated_at=rotated_at,
+    )
+    return _transition(before, state, verdicts, by.rules, now)
+
+
+def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
+    """Time passed and nothing was looked at: judge what was last seen again."""
+    if any(alert.aspect == BLIND for alert in before.alerts):
+        severity, verdicts = Severity.UNKNOWN, _blind_verdicts(before, rules, now)
+    else:
+        severity, verdicts = _judged(before.observation, rules, now)
+    return _transition(before, replace(before, severity=severity), verdicts, rules, now)
+
+
+def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now: datetime) -> Step:
+    """A look could not see the item. What was known is kept; after `blind_after` such looks it is a matter."""
+    if before is None:
+        nothing = Observation(blind.id, kind=blind.kind, title=blind.title, traits=by.traits)
+        before = ItemState(item, collector_of(item), nothing, Severity.UNKNOWN, first_seen=now)
+    state = replace(before, blind_looks=before.blind_looks + 1, severity=Severity.UNKNOWN)
+    if state.blind_looks < by.rules.blind_after:
+        return Step(replace(state, severity=before.severity))
+    return _transition(before, state, _blind_verdicts(state, by.rules, now, blind.reason), by.rules, now)
+
+
+def vanish(before: ItemState, now: datetime) -> Event:
+    """A complete look no longer found the item. It is forgotten; this is the last word on it."""
+    worst = max(before.alerts, key=lambda alert: alert.severity, default=None)
+    return _event(
+        EventKind.VANISHED,
+        before,
+        aspect=worst.aspect if worst else EXPIRY,
+        generation=worst.generation if worst else before.generation,
+        severity=Severity.INFO,
+        before=worst.severity if worst else before.severity,
+        detail="no longer found by a complete look",
+        now=now,
+    )
+
+
+def renewed(before: Observation, after: Observation) -> bool:
+    """Whether the end moved away: a later date, or none where there was one."""
+    was = before.lifetime.expires_at if before.lifetime else None
+    will = after.lifetime.expires_at if after.lifetime else None
+    return was is not None and after.lifetime is not None and (will is None or will > was)
+
+
+def told(alert: Alert, at: datetime) -> Alert:
+    """Somebody really was told: the cooldown starts now."""
+    return replace(alert, told_at=max(at, alert.told_at or at))
+
+
+def given_up(alert: Alert, at: datetime) -> Alert:
+    """Nobody could be told: the cooldown starts too, so that it is asked again rather than never."""
+    return replace(alert, failed_at=max(at, alert.failed_at or at))
+
+
+def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
+    """When to evaluate again, if no look does so before: a threshold crossed or a cooldown over."""
+    moments = [moment for alert in state.alerts if (moment := _repeat_at(alert, rules))]
+    crossing = next_change(state.observation.lifetime, rules, now)
+    return min([*moments, crossing] if crossing else moments, default=None)
+
+
+# ── inside ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rotation(before: ItemState | None, seen: Observation, now: datetime) -> datetime | None:
+    if before is None or not before.observation.generation or not seen.generation:
+        return before.rotated_at if before else None
+    return before.rotated_at if before.observation.generation == seen.generation else now
+
+
+def _unchanged(before: ItemState, settled: Observation, now: datetime) -> bool:
+    return not before.blind_looks and before.observation == settled and (before.wake_at is None or now < before.wake_at)
+
+
+def _judged(seen: Observation, rules: Rules, now: datetime) -> tuple[Severity, tuple[Verdict, ...]]:
+    verdicts = judge(seen, rules, now)
+    return overall(seen, verdicts), verdicts
+
+
+def _blind_verdicts(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> tuple[Verdict, ...]:
+    """Blindness weighs what it hides: critical when the last known date is near or past, else warning.
+
+    The other open matters are held as they are: not seeing is no news of them.
+    """
+    known = next((alert for alert in state.alerts if alert.aspect == BLIND), None)
+    lifetime = state.observation.lifetime
+    hides = severity_of(lifetime.expires_at, rules, now) if lifetime and lifetime.expires_at else Severity.WARNING
+    weight = max(Severity.WARNING, min(hides, Severity.CRITICAL))
+    verdict = Verdict(BLIND, weight, reason or (known.detail if known else ""))
+    held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
+    return (*held, verdict)
+
+
+def _transition(
+    before: ItemState | None, state: ItemState, verdicts: tuple[Verdict, ...], rules: Rules, now: datetime
+) -> Step:
+    open_before = {alert.aspect: alert for alert in before.alerts} if before else {}
+    alerts: list[Alert] = []
+    events: list[Event] = []
+    if before is not None and EXPIRY in open_before and generation_of(before.observation) != state.generation:
+        # the old credential's matter ends with it, whatever is to be said of its successor
+        events.append(_closing(before, state, open_before.pop(EXPIRY), now))
+    for verdict in verdicts:
+        alert, kind = _advance(open_before.pop(verdict.aspect, None), verdict, state, rules, now)
+        alerts.append(alert)
+        if kind is not None:
+            events.append(_news(kind, state, alert, before, now))
+    for alert in open_before.values():
+        events.append(_closing(before or state, state, alert, now))
+    state = replace(state, alerts=tuple(alerts))
+    state = replace(state, wake_at=wake_at(state, rules, now))
+    return Step(state, tuple(events))
+
+
+def _advance(
+    alert: Alert | None, verdict: Verdict, state: ItemState, rules: Rules, now: datetime
+) -> tuple[Alert, EventKind | None]:
+    if alert is None:
+        kind = EventKind.BLIND if verdict.aspect == BLIND else EventKind.RAISED
+        opened = Alert(state.id, verdict.aspect, state.generation, verdict.severity, now, now, detail=verdict.detail)
+        return opened, kind
+    alert = alert if alert.detail == verdict.detail else replace(alert, detail=verdict.detail)
+    if verdict.severity != alert.severity:
+        kind = EventKind.WORSENED if verdict.severity > alert.severity else EventKind.EASED
+        return replace(alert, severity=verdict.severity, asked_at=now), kind
+    repeat = _repeat_at(alert, rules)
+    if repeat is not None and now >= repeat:
+        return replace(alert, asked_at=now), EventKind.REPEATED
+    return alert, None
+
+
+def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
+    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking."""
+    ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
+    cooldown = rules.cooldown.get(alert.severity)
+    return None if ended is None or ended < alert.asked_at or cooldown is None else ended + cooldown
+
+
+def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:
+    kind = EventKind.RESOLVED
+    if alert.aspect == BLIND:
+        kind = EventKind.SIGHTED
+    elif alert.aspect == EXPIRY and renewed(before.observation, state.observation):
+        kind = EventKind.RENEWED
+    return _event(
+        kind,
+        state,
+        aspect=alert.aspect,
+        generation=alert.generation,
+        severity=max(state.severity, Severity.HEALTHY),
+        before=alert.severity,
+        detail=alert.detail,
+        now=now,
+    )
+
+
+def _news(kind: EventKind, state: ItemState, alert: Alert, before: ItemState | None, now: datetime) -> Event:
+    was = next((a.severity for a in before.alerts if a.aspect == alert.aspect), None) if before else None
+    return _event(
+        kind,
+        state,
+        aspect=alert.aspect,
+        generation=alert.generation,
+        severity=alert.severity,
+        before=Severity.HEALTHY if was is None else was,
+        detail=alert.detail,
+        now=now,
+    )
+
+
+def _event(
+    kind: EventKind,
+    state: ItemState,
+    *,
+    aspect: str,
+    generation: str,
+    severity: Severity,
+    before: Severity,
+    detail: str,
+    now: datetime,
+) -> Event:
+    seen = state.observation
+    lifetime = seen.lifetime
+    return Event(
+        kind=kind,
+        at=now,
+        item=state.id,
+        collector=state.collector,
+        aspect=aspect,
+        generation=generation,
+        severity=severity,
+        before=before,
+        title=seen.title or seen.id or state.id,
+        item_kind=seen.kind,
+        expires_at=lifetime.expires_at if lifetime else None,
+        issued_at=lifetime.issued_at if lifetime else None,
+        basis=lifetime.basis if lifetime else None,
+        detail=detail,
+        traits=seen.traits,
+    )
