@@ -38,6 +38,6 @@ class Rate:
 
 def backoff(attempts: int, salt: str) -> timedelta:
     """Doubling from 5 s to 1 h, spread over the upper half by `salt` so that many do not come back at once."""
-    ceiling = min(FIRST_WAIT * 2 ** min(max(attempts - 1, 0), 20), LONGEST_WAIT)
+    ceiling = min(FIRST_WAIT * (1 << min(max(attempts - 1, 0), 20)), LONGEST_WAIT)
     share = blake2b(f"{salt}:{attempts}".encode(), digest_size=2).digest()
     return ceiling * (0.5 + int.from_bytes(share) / 131_072)

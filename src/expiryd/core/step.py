@@ -155,8 +155,7 @@ def _transition(
         alerts.append(alert)
         if kind is not None:
             events.append(_news(kind, state, alert, before, now))
-    for alert in open_before.values():
-        events.append(_closing(before or state, state, alert, now))
+    events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
     state = replace(state, alerts=tuple(alerts))
     state = replace(state, wake_at=wake_at(state, rules, now))
     return Step(state, tuple(events))
