@@ -8,8 +8,18 @@ import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from expiryd.api import CollectError, Finding, Severity
+
+Paths = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+"""A config key that takes one path or a list of them; each is for `expand`."""
 
 _MAGIC = re.compile(r"[*?\[]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,6 +43,12 @@ class FileGone(CollectError):
     """The file is not there (any more): between a glob and the open it may have been removed or replaced."""
 
 
+def shown(path: Path | str) -> str:
+    """A path as printable text for ids and messages: file names may hold any byte, and newlines too."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def expand(pattern: str) -> list[Path]:
     """The paths a config's `path` means, sorted: `~`, `*`, `?`, `[…]` and `**` (which follows no directory links).
 
@@ -50,7 +66,7 @@ def expand(pattern: str) -> list[Path]:
     except OSError as error:
         raise _refusal(pattern, error) from None
     except (ValueError, RuntimeError) as error:  # NUL in the name, `a**b`; no home directory for `~`
-        raise CollectError(f"{pattern!r} is no usable path: {error}") from None
+        raise CollectError(f"{shown(pattern)} is no usable path: {error}") from None
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -74,7 +90,7 @@ def read_stamped(path: Path, limit: int) -> tuple[bytes, datetime | None]:
     except OSError as error:
         raise _refusal(path, error) from None
     except ValueError as error:
-        raise CollectError(f"{str(path)!r} is no usable path: {error}") from None
+        raise CollectError(f"{shown(path)} is no usable path: {error}") from None
     if len(content) > limit:  # it grew while it was read, or its size isn't told (/proc)
         raise _too_big(path, limit)
     try:
@@ -86,7 +102,7 @@ def read_stamped(path: Path, limit: int) -> tuple[bytes, datetime | None]:
 def permission_findings(path: Path, *, secret: bool = True) -> tuple[Finding, ...]:
     """What is wrong with who may read, replace or own a credential's file or directory; nothing when it is gone.
 
-    `unsafe-permissions`: group or others may write, or (`secret`) read; anyone may replace it in its directory.
+    `unsafe-permissions`: group or others may write, or (`secret`) read.
     `foreign-owner`: owned by neither this process's user, root nor the owner of its directory.
     `symlink` (`secret`): the path is a link, so permissions in two places decide.
     """
@@ -97,14 +113,11 @@ def permission_findings(path: Path, *, secret: bool = True) -> tuple[Finding, ..
     findings = []
     if finding := _mode_finding(path, status, secret=secret):
         findings.append(finding)
-    if parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX:
-        detail = f"everyone may replace files in {path.parent}: chmod o-w {path.parent}"
-        findings.append(Finding("unsafe-permissions", Severity.CRITICAL, detail))
     if status.st_uid not in {os.geteuid(), 0, parent.st_uid}:
-        detail = f"{path} belongs to user id {status.st_uid}, who may change it at will: chown it"
+        detail = f"{shown(path)} belongs to user id {status.st_uid}, who may change it at will: chown it"
         findings.append(Finding("foreign-owner", Severity.WARNING, detail))
     if secret and stat.S_ISLNK(link.st_mode):
-        findings.append(Finding("symlink", Severity.INFO, f"{path} is a link to {path.resolve()}"))
+        findings.append(Finding("symlink", Severity.INFO, f"{shown(path)} is a link to {shown(path.resolve())}"))
     return tuple(findings)
 
 
@@ -121,21 +134,28 @@ def _mode_finding(path: Path, status: os.stat_result, *, secret: bool) -> Findin
     ]
     severity = Severity.CRITICAL if mode & stat.S_IWOTH else Severity.WARNING
     how = " and ".join(told) or "open to others"
-    return Finding("unsafe-permissions", severity, f"{path} has mode {mode:04o}, {how}: chmod {wanted:04o} {path}")
+    name = shown(path)
+    return Finding("unsafe-permissions", severity, f"{name} has mode {mode:04o}, {how}: chmod {wanted:04o} {name}")
 
 
 def _refuse_unsuitable(path: Path, status: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         what = next((word for is_type, word in _TYPES if is_type(status.st_mode)), "not a regular file")
-        raise CollectError(f"{path} is {what}; name a regular file")
+        raise CollectError(f"{shown(path)} is {what}; name a regular file")
     if status.st_size > limit:
         raise _too_big(path, limit)
 
 
 def _too_big(path: Path, limit: int) -> CollectError:
-    return CollectError(f"{path} is larger than the {limit:,} bytes that are read at most; is it the right file?")
+    return CollectError(
+        f"{shown(path)} is larger than the {limit:,} bytes that are read at most; is it the right file?"
+    )
 
 
 def _refusal(path: Path | str, error: OSError) -> CollectError:
-    kind = FileGone if error.errno in {errno.ENOENT, errno.ENOTDIR} else CollectError
-    return kind(f"cannot read {path}: {_REASONS.get(error.errno or 0, error.strerror)}")
+    reason = _REASONS.get(error.errno or 0, error.strerror)
+    if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+        return CollectError(f"cannot read {shown(path)}: {reason}")
+    if Path(path).is_symlink():
+        return CollectError(f"cannot read {shown(path)}: it is a link to nothing; make it point at the real file")
+    return FileGone(f"cannot read {shown(path)}: {reason}")

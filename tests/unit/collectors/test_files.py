@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from expiryd.api import CollectError, Severity
-from expiryd.collectors._files import FileGone, expand, permission_findings, read_bounded, read_stamped
+from expiryd.collectors._files import FileGone, expand, permission_findings, read_bounded, read_stamped, shown
 
 LIMIT = 1024
 
@@ -64,6 +64,10 @@ def test_what_is_gone_is_told_from_what_cannot_be_read(tmp_path: Path) -> None:
             read_bounded(gone, LIMIT)
     with pytest.raises(CollectError, match="in a circle") as refused:
         read_bounded(tmp_path / "loop", LIMIT)
+    assert not isinstance(refused.value, FileGone)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    with pytest.raises(CollectError, match="link to nothing") as refused:
+        read_bounded(tmp_path / "dangling", LIMIT)
     assert not isinstance(refused.value, FileGone)
     with pytest.raises(CollectError, match="no usable path"):
         read_bounded(Path("a\0b"), LIMIT)
@@ -133,15 +137,6 @@ def test_the_mode_is_judged(tmp_path: Path, mode: int, secret: bool, severity: S
     assert all(words in f.detail and str(file) in f.detail for f in findings)
 
 
-def test_a_directory_that_everyone_may_write_is_told_unless_sticky(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch(mode=0o600)
-    tmp_path.chmod(0o777)
-    assert [(f.code, f.severity) for f in permission_findings(file)] == [("unsafe-permissions", Severity.CRITICAL)]
-    tmp_path.chmod(0o1777)
-    assert permission_findings(file) == ()
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_a_foreign_owner_is_told_unless_the_directory_is_theirs(tmp_path: Path) -> None:
     file = tmp_path / "file"
@@ -159,3 +154,18 @@ def test_a_link_is_told_for_secrets_only_and_what_is_gone_says_nothing(tmp_path:
     assert [f.code for f in permission_findings(tmp_path / "link")] == ["symlink"]
     assert permission_findings(tmp_path / "link", secret=False) == ()
     assert permission_findings(tmp_path / "none") == ()
+
+
+def test_any_file_name_can_be_shown() -> None:
+    hostile = Path(os.fsdecode(b"caf\xe9\n\x1b[31m\xc3\xa9"))
+    assert shown(hostile) == "caf\\xe9\\n\\x1b[31mé"
+    shown(hostile).encode()
+
+
+def test_messages_about_odd_names_can_be_written_to_any_log(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9\n")
+    with pytest.raises(FileGone) as refused:
+        read_bounded(file, LIMIT)
+    str(refused.value).encode()
+    file.touch(mode=0o644)
+    assert all(finding.detail.isprintable() for finding in permission_findings(file))
