@@ -1,0 +1,167 @@
+"""One look at one collector: collect, judge, remember. One `now` all the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from expiryd.api import Clock, Collector, CollectorConfig, Log
+from expiryd.core.model import (
+    BLIND,
+    Basis,
+    Blind,
+    Event,
+    Finding,
+    ItemId,
+    ItemState,
+    Lifetime,
+    Observation,
+    Reading,
+    Severity,
+)
+from expiryd.core.step import Step, evaluate, fail, see, vanish
+from expiryd.engine.gathering import BATCH, Gathering
+from expiryd.engine.ledger import Audience, Gone, Ledger
+from expiryd.engine.rulebook import Rulebook
+from expiryd.store.port import Look, Outcome
+
+SELF = "expiryd"
+"""The collector name under which the daemon watches itself."""
+SHRUNK = "shrunk"
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Runs looks by the rules of one configuration."""
+
+    ledger: Ledger
+    clock: Clock
+    rulebook: Rulebook
+    audience: Audience
+    log: Log
+
+    async def run(self, name: str, config: CollectorConfig, collector: Collector) -> tuple[Look, list[Event]]:
+        """Raises StoreError when what was seen could not be remembered; every other failure is a finding."""
+        now = self.clock.now()
+        seen: set[ItemId] = set()
+        events: list[Event] = []
+        gathering = Gathering(name, config, collector, self.log)
+        async for batch in gathering.batches():
+            events += await self.ledger.commit(self._steps(name, batch, seen, now), self.audience, now)
+            await asyncio.sleep(0)
+        known = [state for state in self.ledger.of(name) if state.id != name]
+        missing = [] if gathering.failure else [state for state in known if state.id not in seen]
+        shrunk = self._shrunk(name, len(missing), len(known))
+        gone = [] if shrunk else [Gone(state.id, vanish(state, now)) for state in missing]
+        look = Look(name, now, self.clock.now(), _outcome(gathering, seen), len(seen), gathering.failure)
+        steps, over = self._own(look, shrunk, known, now)
+        events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
+        return look, events
+
+    async def observe(self, seen: Sequence[Observation]) -> list[Event]:
+        """What the daemon notices about itself goes the same way as everything else, and is kept while it matters."""
+        now = self.clock.now()
+        steps = [self._see(ItemId(f"{SELF}/{observation.id}"), observation, now) for observation in seen]
+        loud = [step for step in steps if step.state.alerts]
+        over = [gone for step in steps if not step.state.alerts for gone in self._over(step)]
+        return await self.ledger.commit(loud, self.audience, now, gone=over)
+
+    async def tick(self) -> list[Event]:
+        """Judge again what time alone may have changed, except what a blind source hides."""
+        now = self.clock.now()
+        waking = self.ledger.due(now)
+        hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
+        events: list[Event] = []
+        for start in range(0, len(waking), BATCH):
+            steps = [
+                evaluate(current, self.rulebook.of(current), now)
+                for state in waking[start : start + BATCH]
+                if (current := self.ledger.get(state.id)) is not None
+                and (current.collector not in hidden or current.id == current.collector)
+            ]
+            events += await self.ledger.commit(steps, self.audience, now)
+            await asyncio.sleep(0)
+        return events
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _steps(self, name: str, batch: Sequence[Reading], seen: set[ItemId], now: datetime) -> list[Step]:
+        steps = []
+        for reading in batch:
+            item = ItemId(f"{name}/{reading.id}")
+            if item in seen:
+                self.log.warning("collector.item_twice", collector=name, item=item)
+                continue
+            seen.add(item)
+            look_at = self._see if isinstance(reading, Observation) else self._fail
+            steps.append(look_at(item, reading, now))  # type: ignore[arg-type]  # each takes its own kind of reading
+        return steps
+
+    def _see(self, item: ItemId, seen: Observation, now: datetime) -> Step:
+        before = self.ledger.get(item)
+        return see(before, item, seen, self.rulebook.resolve(_collector(item), seen.id, seen.traits), now)
+
+    def _fail(self, item: ItemId, blind: Blind, now: datetime, before: ItemState | None = None) -> Step:
+        before = before or self.ledger.get(item)
+        return fail(before, item, blind, self.rulebook.resolve(_collector(item), blind.id), now)
+
+    def _own(
+        self, look: Look, shrunk: str, known: Sequence[ItemState], now: datetime
+    ) -> tuple[list[Step], Sequence[Gone]]:
+        """The collector as an item of its own, which exists only while it is troubled."""
+        own, title = ItemId(look.collector), f"collector {look.collector}"
+        before = self.ledger.get(own)
+        if look.outcome is Outcome.BLIND:
+            blind = Blind("", look.reason, kind="collector", title=title)
+            return [self._fail(own, blind, now, before or _hiding(own, title, known, now))], ()
+        findings = _findings(look, shrunk)
+        if before is None and not findings:
+            return [], ()
+        step = self._see(own, Observation("", kind="collector", title=title, findings=findings), now)
+        return ([step], ()) if findings else ([], self._over(step))
+
+    def _over(self, step: Step) -> Sequence[Gone]:
+        """The trouble has passed: its closing events, and nothing more to remember."""
+        if self.ledger.get(step.state.id) is None:
+            return ()
+        return [Gone(step.state.id, event) for event in step.events or (None,)]
+
+    def _shrunk(self, name: str, missing: int, known: int) -> str:
+        """More than half is gone at once: not believed until a second look agrees."""
+        if missing < 4 or missing * 2 <= known or self._has(name, SHRUNK):
+            return ""
+        return f"{missing} of {known} known items were not found; they are kept until the next look agrees"
+
+    def _is_blind(self, collector: str) -> bool:
+        return self._has(collector, BLIND)
+
+    def _has(self, collector: str, aspect: str) -> bool:
+        own = self.ledger.get(ItemId(collector))
+        return own is not None and any(alert.aspect == aspect for alert in own.alerts)
+
+
+def _collector(item: ItemId) -> str:
+    return item.partition("/")[0]
+
+
+def _outcome(gathering: Gathering, seen: set[ItemId]) -> Outcome:
+    if not gathering.failure:
+        return Outcome.COMPLETE
+    return Outcome.PARTIAL if seen else Outcome.BLIND
+
+
+def _findings(look: Look, shrunk: str) -> tuple[Finding, ...]:
+    if look.reason:
+        return (Finding("partial", Severity.WARNING, look.reason),)
+    return (Finding(SHRUNK, Severity.WARNING, shrunk),) if shrunk else ()
+
+
+def _hiding(own: ItemId, title: str, known: Sequence[ItemState], now: datetime) -> ItemState:
+    """A source that goes blind; its date is the first end that its blindness hides."""
+    ends = (state.observation.lifetime.expires_at for state in known if state.observation.lifetime)
+    first = min((end for end in ends if end is not None), default=None)
+    lifetime = Lifetime(expires_at=first, basis=Basis.METADATA) if first else None
+    seen = Observation("", kind="collector", title=title, lifetime=lifetime)
+    return ItemState(own, _collector(own), seen, Severity.UNKNOWN, first_seen=now)

@@ -1,0 +1,167 @@
+"""What is known of every item: in the store first, then in memory. Everything else asks here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from expiryd.core.model import Alert, Event, ItemId, ItemState, collector_of
+from expiryd.core.rules import Rules
+from expiryd.core.step import Step, wake_at
+from expiryd.store.port import Change, Look, Store
+
+SHARDS = 64
+Shard = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is owed an event, and how long to wait for others that may leave with it."""
+
+    hears: Callable[[Event], tuple[str, ...]]
+    group_wait: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An item to forget, and the last word on it, if there is one."""
+
+    item: ItemId
+    event: Event | None = None
+
+
+class Ledger:
+    """The states of all items, in shards per collector so that a change touches little of what is derived."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shards: defaultdict[Shard, dict[ItemId, ItemState]] = defaultdict(dict)
+        self._next_wake: datetime | None = None
+        self.installation = ""
+        self.last_looks: dict[str, Look] = {}
+        self.last_good: dict[str, datetime] = {}
+        self.changed: set[Shard] = set()
+        """Shards whose derived texts are out of date; whoever derives something takes them out."""
+
+    async def load(self) -> None:
+        known = await self._store.load()
+        self.installation = known.installation
+        self.last_looks = dict(known.last_looks)
+        self.last_good = dict(known.last_good)
+        for state in known.items:
+            self._keep(state)
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self._shards.values())
+
+    def get(self, item: ItemId) -> ItemState | None:
+        return self._shards[_shard(item)].get(item)
+
+    def all(self) -> Iterator[ItemState]:
+        for key in list(self._shards):
+            yield from list(self._shards[key].values())
+
+    def of(self, collector: str) -> Iterator[ItemState]:
+        """The collector's items, and its own while it is troubled."""
+        for number in range(SHARDS):
+            if (collector, number) in self._shards:
+                yield from list(self._shards[collector, number].values())
+
+    def shard(self, key: Shard) -> Iterable[ItemState]:
+        return self._shards[key].values()
+
+    def alerts(self) -> Iterator[tuple[ItemState, Alert]]:
+        for state in self.all():
+            for alert in state.alerts:
+                yield state, alert
+
+    async def commit(
+        self,
+        steps: Sequence[Step],
+        audience: Audience,
+        now: datetime,
+        *,
+        gone: Sequence[Gone] = (),
+        look: Look | None = None,
+    ) -> list[Event]:
+        """State, events and the duty to tell in one transaction; memory follows only when it holds."""
+        changed = [step.state for step in steps if self.get(step.state.id) is not step.state]
+        events = [event for step in steps for event in step.events] + [last.event for last in gone if last.event]
+        if not (changed or gone or look):
+            return []
+        await self._store.commit(
+            Change(
+                items=changed,
+                forgotten=[last.item for last in gone],
+                events=[(event, audience.hears(event)) for event in events],
+                due=now + audience.group_wait,
+                look=look,
+            )
+        )
+        for state in changed:
+            self._keep(state)
+        for last in gone:
+            self._drop(last.item)
+        if look is not None:
+            self._note(look)
+        return events
+
+    def settled(
+        self, events: Iterable[Event], at: datetime, delivered: bool, rules: Callable[[ItemState], Rules]
+    ) -> None:
+        """Memory follows what the store stamped (`told` or `given_up`) on the alerts of settled parcels."""
+        for event in events:
+            state = self.get(event.item)
+            if state is None:
+                continue
+            alerts = tuple(
+                stamp(a, at) if (a.aspect, a.generation) == (event.aspect, event.generation) else a
+                for a in state.alerts
+            )
+            if alerts != state.alerts:
+                state = replace(state, alerts=alerts)
+                self._keep(replace(state, wake_at=wake_at(state, rules(state), at)))
+
+    def due(self, now: datetime) -> list[ItemState]:
+        """Items that time alone may have changed. Cheap while nothing is due."""
+        if self._next_wake is None or now < self._next_wake:
+            return []
+        waking, later = [], None
+        for state in self.all():
+            if state.wake_at is None:
+                continue
+            if state.wake_at <= now:
+                waking.append(state)
+            elif later is None or state.wake_at < later:
+                later = state.wake_at
+        self._next_wake = later
+        return waking
+
+    def wake_all(self, now: datetime) -> None:
+        """After a start or a reload every judgement is made again, by the rules of today."""
+        for key, shard in self._shards.items():
+            self._shards[key] = {item: replace(state, wake_at=now) for item, state in shard.items()}
+        self._next_wake = now
+
+    def _keep(self, state: ItemState) -> None:
+        key = _shard(state.id)
+        self._shards[key][state.id] = state
+        self.changed.add(key)
+        if state.wake_at is not None and (self._next_wake is None or state.wake_at < self._next_wake):
+            self._next_wake = state.wake_at
+
+    def _drop(self, item: ItemId) -> None:
+        key = _shard(item)
+        self._shards[key].pop(item, None)
+        self.changed.add(key)
+
+    def _note(self, look: Look) -> None:
+        self.last_looks[look.collector] = look
+        if look.outcome == "complete":
+            self.last_good[look.collector] = look.finished_at
+
+
+def _shard(item: ItemId) -> Shard:
+    return collector_of(item), hash(item) % SHARDS
