@@ -1,0 +1,31 @@
+"""TOML files and environment variables in, one frozen Config out; or every error at once, in plain words."""
+
+from expiryd.config.cron import parse_cron
+from expiryd.config.errors import ConfigError, ConfigProblem
+from expiryd.config.load import default_paths, load
+from expiryd.config.model import (
+    CategoryConfig,
+    Config,
+    DaemonConfig,
+    HttpConfig,
+    HttpToken,
+    PolicyConfig,
+    Retention,
+)
+from expiryd.config.walk import secret_refs
+
+__all__ = [
+    "CategoryConfig",
+    "Config",
+    "ConfigError",
+    "ConfigProblem",
+    "DaemonConfig",
+    "HttpConfig",
+    "HttpToken",
+    "PolicyConfig",
+    "Retention",
+    "default_paths",
+    "load",
+    "parse_cron",
+    "secret_refs",
+]

@@ -1,0 +1,66 @@
+"""Walks through validated models: makes relative paths absolute and finds the references to secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from expiryd.api import SecretRef
+from expiryd.config.errors import Key, spell
+from expiryd.config.model import Config
+
+_PATH_KEYS = frozenset({"path", "directory"})
+_PATH_ENDINGS = ("_file", "_dir", "_directory", "_path")
+
+
+def anchor(value: Any, directory: Path, key: str = "") -> Any:
+    """`value` with its relative paths made absolute: they are meant beside the config file.
+
+    A path is every `Path`, and text under a key named `path`, `directory` or ending in `_file`, `_dir`,
+    `_directory` or `_path` (globs are text). A user's own tables, such as labels, hold none.
+    """
+    if isinstance(value, BaseModel):
+        held = {name: getattr(value, name) for name in type(value).model_fields}
+        moved = {name: anchor(inner, directory, name) for name, inner in held.items()}
+        changed = {name: inner for name, inner in moved.items() if inner is not held[name]}
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, Mapping):
+        return {name: anchor(inner, directory) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(anchor(inner, directory, key) for inner in value)
+    if isinstance(value, Path):
+        return value if _stays(str(value)) else Path(_beside(directory, str(value)))
+    if isinstance(value, str) and (key in _PATH_KEYS or key.endswith(_PATH_ENDINGS)) and not _stays(value):
+        return _beside(directory, value)
+    return value
+
+
+def _stays(path: str) -> bool:
+    return path.startswith(("/", "~")) or not path
+
+
+def _beside(directory: Path, path: str) -> str:
+    return os.path.normpath(directory / path)
+
+
+def secret_refs(config: Config) -> list[tuple[str, SecretRef]]:
+    """Every reference to a secret and where it stands, in the order of the config."""
+    return [(spell(place), ref) for place, ref in _refs(config, ())]
+
+
+def _refs(value: object, place: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], SecretRef]]:
+    if isinstance(value, SecretRef):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _refs(getattr(value, name), (*place, name))
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _refs(inner, (*place, str(name)))
+    elif isinstance(value, tuple | list):
+        for number, inner in enumerate(value):
+            yield from _refs(inner, (*place, number))
