@@ -1,6 +1,6 @@
 """TOML files and environment variables in, one frozen Config out; or every error at once, in plain words."""
 
-from expiryd.config.cron import parse_cron
+from expiryd.config.cron import next_fire, parse_cron
 from expiryd.config.errors import ConfigError, ConfigProblem
 from expiryd.config.load import default_paths, load
 from expiryd.config.model import (
@@ -26,6 +26,7 @@ __all__ = [
     "Retention",
     "default_paths",
     "load",
+    "next_fire",
     "parse_cron",
     "secret_refs",
 ]

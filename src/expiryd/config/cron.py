@@ -18,23 +18,37 @@ _LONGEST = 500
 
 
 def parse_cron(text: str) -> str:
-    """The expression with nicknames expanded and single spaces, ready for `CronSim`.
+    """The expression with nicknames expanded and single spaces.
 
     Raises ValueError with the accepted form when it is none, and when no moment in fifty years matches it.
     """
-    if len(text) > _LONGEST:
-        raise ValueError(f"a cron expression has at most {_LONGEST} characters")
+    normal = _normal(text)
+    next_fire(normal, _ANY_TIME)
+    return normal
+
+
+def next_fire(expression: str, after: datetime) -> datetime:
+    """The first moment later than `after` (aware; its zone is the one the expression is meant in).
+
+    Nights with a clock change are Debian's: a time that is skipped fires right after, a doubled one fires once.
+    Raises ValueError like `parse_cron`.
+    """
+    try:
+        moment = next(CronSim(_normal(expression), after), None)
+    except CronSimError as error:
+        raise ValueError(_form(str(error).lower())) from None
+    if moment is None:
+        raise ValueError("no day ever matches this schedule")
+    return moment
+
+
+def _normal(text: str) -> str:
     fields = text.split()
     normal = _NICKNAMES.get(text.strip().lower()) or " ".join(fields)
     if normal.count(" ") != 4:
         raise ValueError(_form(f"this has {len(fields)} field{'' if len(fields) == 1 else 's'}"))
-    try:
-        first = next(CronSim(normal, _ANY_TIME), None)
-    except (CronSimError, ValueError) as error:  # ValueError: a number of thousands of digits
-        reason = str(error).lower() if isinstance(error, CronSimError) else "bad number"
-        raise ValueError(_form(reason)) from None
-    if first is None:
-        raise ValueError("no day ever matches this schedule")
+    if len(normal) > _LONGEST:
+        raise ValueError(f"a cron expression has at most {_LONGEST} characters")
     return normal
 
 
