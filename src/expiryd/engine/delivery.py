@@ -32,12 +32,13 @@ from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
 from expiryd.engine.ledger import Ledger
 from expiryd.engine.metrics import Metrics
-from expiryd.store.port import Fate, Parcel, Settlement, Store
+from expiryd.store.port import Fate, Parcel, Settlement, Store, StoreError
 
 LEASE = timedelta(minutes=10)
 NOTICEABLE = 3
 """So many failed attempts in a row are told through the other notifiers."""
 IDLE = timedelta(seconds=30)
+STORE_PATIENCE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,14 @@ class Courier:
         while not self._stopping:
             self.alive_at = self.depot.clock.monotonic()
             self._wake.clear()
-            if await self.deliver() or self._stopping:
-                continue
-            await self._doze(await self._until_next())
+            try:
+                if await self.deliver() or self._stopping:
+                    continue
+                delay = await self._until_next()
+            except StoreError as failure:
+                self.depot.log.error("courier.waits", notifier=self.name, problem=str(failure))
+                delay = STORE_PATIENCE
+            await self._doze(delay)
 
     def wake(self) -> None:
         self._wake.set()
@@ -134,7 +140,7 @@ class Courier:
             raise
         except TimeoutError:
             raise TransientError(f"no answer within {format_duration(limit)} (`timeout`)", ambiguous=True) from None
-        except Exception as bug:  # noqa: BLE001 - a plugin's bug must not stop the others
+        except Exception as bug:
             self.depot.log.error("notifier.crashed", notifier=self.name, exc_info=bug)
             raise TransientError(f"bug in the notifier: {type(bug).__name__}", ambiguous=True) from None
         finally:

@@ -109,7 +109,11 @@ class Ledger:
         return events
 
     def settled(
-        self, events: Iterable[Event], at: datetime, delivered: bool, rules: Callable[[ItemState], Rules]
+        self,
+        events: Iterable[Event],
+        at: datetime,
+        stamp: Callable[[Alert, datetime], Alert],
+        rules: Callable[[ItemState], Rules],
     ) -> None:
         """Memory follows what the store stamped (`told` or `given_up`) on the alerts of settled parcels."""
         for event in events:

@@ -26,6 +26,12 @@ class Tasks:
     def runs(self, name: str) -> bool:
         return any(task.get_name() == name for task in self._running)
 
+    async def ended(self, name: str) -> None:
+        """Wait until the task of this name is over, however it ends."""
+        task = next((task for task in self._running if task.get_name() == name), None)
+        if task is not None:
+            await asyncio.wait({task})
+
     async def drain(self, patience: timedelta) -> list[str]:
         """Wait for the tasks to end by themselves, cancel the late ones, and name those."""
         if not self._running:

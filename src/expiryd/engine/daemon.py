@@ -1,0 +1,283 @@
+"""The running daemon: one ledger, one schedule, the graph of the day, and a pulse that proves all three alive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from expiryd.api import Clock, ExpirydError, Log, Observation
+from expiryd.config.model import Config
+from expiryd.core.model import Event, Finding, ItemState
+from expiryd.core.rules import Rules
+from expiryd.engine.cycle import Cycle
+from expiryd.engine.delivery import Depot
+from expiryd.engine.graph import Graph, ToolsFor, build
+from expiryd.engine.ledger import Ledger
+from expiryd.engine.metrics import Metrics
+from expiryd.engine.schedule import Rhythm, Schedule
+from expiryd.engine.tasks import Tasks
+from expiryd.store.port import Look, Outcome, Store, StoreError
+
+PULSE = timedelta(seconds=1)
+CLOCK_JUMP = timedelta(seconds=30)
+RETRY_FIRST = timedelta(minutes=1)
+PRUNE_EVERY = timedelta(hours=6)
+
+
+class RestartNeeded(ExpirydError):
+    """A setting changed that only a restart can honour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Ages in seconds of the last signs of life; `store_error` is empty while the store answers."""
+
+    scheduler: float
+    pulse: float
+    couriers: dict[str, float]
+    store: float
+    store_error: str
+
+
+class Daemon:
+    """Everything between the edges. It never reads a file, a signal or an environment variable."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        load: Callable[[], Awaitable[Config]],
+        tools_for: ToolsFor,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.log = log
+        self.metrics = metrics
+        self.ledger = Ledger(store)
+        self.schedule = Schedule(clock, log, self.look)
+        self.started_at = clock.now()
+        self.looks_failed: dict[str, int] = {}
+        self.store_error = ""
+        self._store_seen = self._pulse_seen = clock.monotonic()
+        self._load = load
+        self._tools_for = tools_for
+        self._graph: Graph | None = None
+        self._background = Tasks(log)
+        self._reloading = asyncio.Lock()
+        self._pruned_at = clock.now()
+        self._stopping = False
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self, config: Config, *, immediate: bool = False) -> None:
+        """The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built."""
+        await self.ledger.load()
+        self.ledger.wake_all(self.clock.now())
+        graph = await build(config, self._tools_for)
+        self.schedule.start()
+        self._install(graph, immediate=immediate)
+        self.metrics.reloaded(self.clock.now(), config.hash)
+        self._background.spawn(self._beat(), "pulse")
+
+    async def stop(self, patience: timedelta) -> list[str]:
+        """Drain: no new looks, what runs may end, couriers finish the message they carry. Names what was cancelled."""
+        self._stopping = True
+        self.schedule.stop()
+        late = await self.graph.close(patience)
+        return late + await self._background.drain(timedelta(seconds=2))
+
+    async def reload(self) -> Config:
+        """Take the config on disk into use, or raise and change nothing. Sends nothing by itself."""
+        async with self._reloading:
+            try:
+                config = await self._load()
+                self._refuse_what_needs_a_restart(config)
+                graph = await build(config, self._tools_for)
+            except (ExpirydError, ValueError) as problem:
+                self.metrics.reload_failed()
+                self.log.error("config.rejected", problem=str(problem))
+                raise
+            old = self.graph
+            patience = old.config.daemon.drain
+            # the same notifier must not be served twice at once, so the old couriers rest before the new begin
+            await old.rest_couriers(patience)
+            self._install(graph)
+            self.ledger.wake_all(self.clock.now())
+            self.metrics.reloaded(self.clock.now(), config.hash)
+            self.log.info("config.reloaded", hash=config.hash)
+            self._background.spawn(old.close(patience), "close old graph")
+            return config
+
+    @property
+    def graph(self) -> Graph:
+        if self._graph is None:
+            raise RuntimeError("the daemon has not been started")
+        return self._graph
+
+    def vitals(self) -> Vitals:
+        now = self.clock.monotonic()
+        return Vitals(
+            scheduler=now - self.schedule.beat_at,
+            pulse=now - self._pulse_seen,
+            couriers={name: now - courier.alive_at for name, courier in self.graph.couriers.items()},
+            store=now - self._store_seen,
+            store_error=self.store_error,
+        )
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────────────
+
+    def look(self, name: str) -> None:
+        """Start a look at one collector, unless one is still under way."""
+        graph = self.graph
+        if self._stopping or name not in graph.collectors:
+            return
+        if graph.looks.runs(name):
+            self.metrics.overrun(name)
+            self.log.warning("collector.overran", collector=name)
+            return
+        graph.looks.spawn(self._look(graph, name), name)
+
+    async def look_now(self, name: str) -> Look | None:
+        """Look and wait for the end. None when the collector is unknown."""
+        self.look(name)
+        while self.graph.looks.runs(name):
+            await self.graph.looks.ended(name)
+        return self.ledger.last_looks.get(name)
+
+    async def _look(self, graph: Graph, name: str) -> None:
+        config, collector = graph.collectors[name]
+        cycle = graph.cycle
+        if cycle is None:
+            return
+        started = self.clock.monotonic()
+        try:
+            look, events = await cycle.run(name, config, collector)
+        except StoreError as failure:
+            self._store_failed(failure)
+            self.schedule.retry(name, RETRY_FIRST)
+            return
+        self.metrics.looked(look, self.clock.monotonic() - started)
+        self._told_of(events)
+        self._again_if_blind(name, look)
+        self.log.info(
+            "collector.looked",
+            collector=name,
+            outcome=look.outcome.value,
+            items=look.items,
+            events=len(events),
+            reason=look.reason,
+        )
+
+    def _again_if_blind(self, name: str, look: Look) -> None:
+        """A source that could not be seen is looked at again soon, ever less soon, until its regular turn."""
+        if look.outcome is Outcome.COMPLETE:
+            self.looks_failed.pop(name, None)
+            return
+        failed = self.looks_failed[name] = self.looks_failed.get(name, 0) + 1
+        self.schedule.retry(name, RETRY_FIRST * (1 << min(failed - 1, 10)))
+
+    async def _complain(self, notifier: str, finding: Finding | None) -> None:
+        """A notifier's trouble is an item that the other notifiers tell of."""
+        if self.graph.cycle is None:
+            return
+        seen = Observation(
+            f"notifier/{notifier}",
+            kind="notifier",
+            title=f"notifier {notifier}",
+            findings=(finding,) if finding else (),
+        )
+        self._told_of(await self.graph.cycle.observe([seen]))
+
+    def _told_of(self, events: list[Event]) -> None:
+        if events:
+            self.metrics.happened(events)
+            for event in events:
+                self.log.info(
+                    "alert.changed",
+                    kind=event.kind.value,
+                    item=event.item,
+                    aspect=event.aspect,
+                    severity=event.severity.word,
+                )
+            self.graph.wake_couriers()
+
+    # ── the pulse ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _beat(self) -> None:
+        """Once a second: judge what time alone changed, prove the store, notice a late loop and a jumping clock."""
+        while not self._stopping:
+            wall, mono = self.clock.now(), self.clock.monotonic()
+            await self.clock.sleep(PULSE)
+            passed = self.clock.monotonic() - mono
+            self.metrics.lag(max(passed - PULSE.total_seconds(), 0))
+            self._notice_jump(self.clock.now() - wall - timedelta(seconds=passed))
+            try:
+                await self.store.ping()
+                self._store_seen, self.store_error = self.clock.monotonic(), ""
+                if self.graph.cycle is not None:
+                    self._told_of(await self.graph.cycle.tick())
+                await self._prune()
+            except StoreError as failure:
+                self._store_failed(failure)
+            self._pulse_seen = self.clock.monotonic()
+
+    def _notice_jump(self, jump: timedelta) -> None:
+        if abs(jump) >= CLOCK_JUMP:
+            self.log.warning("clock.jumped", seconds=round(jump.total_seconds()))
+            self.schedule.rewind(self._last_looks())
+
+    def _store_failed(self, failure: StoreError) -> None:
+        if not self.store_error:
+            self.log.error("store.failed", problem=str(failure))
+        self.store_error = str(failure)
+
+    async def _prune(self) -> None:
+        now = self.clock.now()
+        if now - self._pruned_at < PRUNE_EVERY:
+            return
+        self._pruned_at = now
+        retention = self.graph.config.daemon.retention
+        gone = 1
+        while gone:  # in small bites: each is one short statement
+            gone = await self.store.prune(now - retention.events)
+
+    # ── the graph ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _install(self, graph: Graph, *, immediate: bool = False) -> None:
+        """From here on everything new happens with this graph. Synchronous: nothing can see half of it."""
+        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log)
+        self._graph = graph
+        zone = graph.config.daemon.timezone
+        rhythms = {name: Rhythm.of(config, zone) for name, (config, _) in graph.collectors.items()}
+        self.schedule.install(rhythms, self._last_looks(), immediate=immediate)
+        self.metrics.collectors(graph.collectors, self.ledger.last_good)
+        graph.employ(
+            Depot(
+                store=self.store,
+                ledger=self.ledger,
+                clock=self.clock,
+                log=self.log,
+                metrics=self.metrics,
+                rules=self._rules,
+                complain=self._complain,
+            )
+        )
+
+    def _rules(self, state: ItemState) -> Rules:
+        return self.graph.rulebook.of(state)
+
+    def _last_looks(self) -> dict[str, datetime]:
+        return {name: look.started_at for name, look in self.ledger.last_looks.items()}
+
+    def _refuse_what_needs_a_restart(self, config: Config) -> None:
+        running = self.graph.config
+        fixed = ("state_dir", "database", "event_loop", "log_file", "log_format")
+        changed = [f"daemon.{key}" for key in fixed if getattr(config.daemon, key) != getattr(running.daemon, key)]
+        changed += ["http"] if config.http != running.http else []
+        if changed:
+            raise RestartNeeded(f"{', '.join(changed)}: changed, which needs a restart; the old configuration is kept")

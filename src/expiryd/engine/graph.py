@@ -1,0 +1,100 @@
+"""Everything one configuration brings to life, and how to put it to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
+from expiryd.config.model import Config
+from expiryd.core.model import Event
+from expiryd.engine.cycle import Cycle
+from expiryd.engine.delivery import Courier, Depot, about
+from expiryd.engine.ledger import Audience
+from expiryd.engine.rulebook import Rulebook
+from expiryd.engine.tasks import Tasks
+
+ToolsFor = Callable[[str], Tools]
+
+
+@dataclass(slots=True)
+class Graph:
+    """The living parts of one configuration. Immutable in shape; a reload builds another one."""
+
+    config: Config
+    rulebook: Rulebook
+    collectors: Mapping[str, tuple[CollectorConfig, Collector]]
+    notifiers: Mapping[str, tuple[NotifierConfig, Notifier]]
+    audience: Audience
+    looks: Tasks
+    """The looks under way with this graph's collectors."""
+    services: Tasks
+    """The couriers at work with this graph's notifiers."""
+    couriers: dict[str, Courier] = field(default_factory=dict)
+    cycle: Cycle | None = None
+    _owned: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def employ(self, depot: Depot) -> None:
+        """Put the couriers to work."""
+        for name, (config, notifier) in self.notifiers.items():
+            self.couriers[name] = Courier(name, config, notifier, depot)
+            self.services.spawn(self.couriers[name].serve(), f"courier {name}")
+
+    def wake_couriers(self) -> None:
+        for courier in self.couriers.values():
+            courier.wake()
+
+    async def close(self, patience: timedelta) -> list[str]:
+        """Let what runs end by itself, then cancel it, then close every plugin; the names of what was cancelled."""
+        late = await self.rest_couriers(patience)
+        late += await self.looks.drain(patience)
+        await self._owned.aclose()
+        return late
+
+    async def rest_couriers(self, patience: timedelta) -> list[str]:
+        """Each courier ends the message it carries and takes no other."""
+        for courier in self.couriers.values():
+            courier.stop()
+        return await self.services.drain(patience)
+
+
+async def build(config: Config, tools_for: ToolsFor) -> Graph:
+    """Fallible and invisible: nothing live is touched until it returns. Raises ExpirydError or ValueError."""
+    async with AsyncExitStack() as stack:
+        collectors: dict[str, tuple[CollectorConfig, Collector]] = {}
+        for name, wanted in config.collectors.items():
+            collector = wanted.build(tools_for(name))
+            stack.push_async_callback(collector.aclose)
+            collectors[name] = (wanted, collector)
+        notifiers: dict[str, tuple[NotifierConfig, Notifier]] = {}
+        for name, reached in config.notifiers.items():
+            notifier = reached.build(tools_for(name))
+            stack.push_async_callback(notifier.aclose)
+            notifiers[name] = (reached, notifier)
+        log = tools_for("expiryd").log
+        return Graph(
+            config=config,
+            rulebook=Rulebook(config),
+            collectors=collectors,
+            notifiers=notifiers,
+            audience=Audience(_hears(config.notifiers), config.policy.group_wait),
+            looks=Tasks(log),
+            services=Tasks(log),
+            _owned=stack.pop_all(),
+        )
+    raise AssertionError("unreachable")
+
+
+def _hears(notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[str, ...]]:
+    def hears(event: Event) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, wants in notifiers.items()
+            if (wants.events is None or event.kind in wants.events)
+            and (wants.send_resolved or not event.kind.closes)
+            and not about(event, name)
+        )
+
+    return hears
