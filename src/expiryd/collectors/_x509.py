@@ -29,6 +29,7 @@ BROKEN = (
 )
 _LONGEST = 100  # characters of any one text; a name may hold megabytes
 _SHOWN_NAMES = 3
+_LONGEST_CRL_NUMBER = 160  # bits (RFC 5280, 5.2.3); Python refuses to print what is very much longer
 _NO_WELL_DEFINED_EXPIRATION = 9999
 
 
@@ -79,6 +80,34 @@ class Facts:
         return Traits(labels=labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    """A revocation list (RFC 5280, 5). `number` is its CRL number in decimal, empty when it has none."""
+
+    issuer: str
+    number: str
+    this_update: datetime | None
+    next_update: datetime | None
+    fingerprint: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"CRL of {self.issuer or 'an unknown issuer'}"
+
+    @property
+    def generation(self) -> str:
+        return f"{self.number}-{self.fingerprint[:8]}"
+
+    @property
+    def lifetime(self) -> Lifetime:
+        return Lifetime(self.next_update, self.this_update, self.this_update)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(labels={"issuer": self.issuer} | ({"number": self.number} if self.number else {}))
+
+
 def load(der: bytes) -> x509.Certificate:
     """Raises ValueError, in words for people, when the certificate as a whole can't be read."""
     try:
@@ -99,8 +128,8 @@ def describe(certificate: x509.Certificate) -> Facts:
     authority = _is_authority(extensions)
     if authority is None:
         authority = bool(subject) and _read("names", faults, lambda: certificate.subject == certificate.issuer, False)
-    if serial is not None and serial <= 0:
-        faults.append("the serial number is not positive")
+    if serial is not None and serial < 0:  # 0 is as wrong, but well-known authorities have it
+        faults.append("the serial number is negative")
     if not_before and not_after and not_after < not_before:
         faults.append("notAfter lies before notBefore")
     return Facts(
@@ -113,6 +142,34 @@ def describe(certificate: x509.Certificate) -> Facts:
         fingerprint=certificate.fingerprint(SHA256()).hex(),
         authority=authority,
         findings=(malformed("; ".join(faults)),) if faults else (),
+    )
+
+
+def describe_revocations(der: bytes) -> Revocations:
+    """Raises ValueError, in words for people, when the list as a whole can't be read."""
+    try:
+        crl = x509.load_der_x509_crl(der)
+    except BROKEN as error:
+        raise ValueError(explain(error)) from None
+    faults: list[str] = []
+    issuer = _read("issuer", faults, lambda: name_of(crl.issuer), "")
+    this_update = _read("thisUpdate", faults, lambda: crl.last_update_utc, None)
+    before = len(faults)
+    next_update = _read("nextUpdate", faults, lambda: crl.next_update_utc, None)
+    unending = next_update is None and len(faults) == before
+    extensions = _read("extensions", faults, lambda: crl.extensions, x509.Extensions([]))
+    numbers = [e.value.crl_number for e in extensions if isinstance(e.value, x509.CRLNumber)]
+    findings = [malformed("; ".join(faults))] if faults else []
+    if unending:
+        detail = "it does not say when the next one comes (nextUpdate), so nobody can tell when it is stale"
+        findings.append(Finding("no-next-update", Severity.WARNING, detail))
+    return Revocations(
+        issuer=sys.intern(issuer),
+        number=str(numbers[0]) if numbers and numbers[0].bit_length() <= _LONGEST_CRL_NUMBER else "",
+        this_update=this_update,
+        next_update=next_update,
+        fingerprint=crl.fingerprint(SHA256()).hex(),
+        findings=tuple(findings),
     )
 
 

@@ -1,0 +1,235 @@
+"""Certificates and revocation lists in files: PEM, DER, PKCS#7, PKCS#12 and Java keystores."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from expiryd.api import (
+    Blind,
+    CollectError,
+    Collector,
+    CollectorConfig,
+    Finding,
+    Observation,
+    Reading,
+    Secret,
+    SecretError,
+    SecretRef,
+    Severity,
+    Tools,
+)
+from expiryd.collectors._containers import Contents, Unopened, promising, split
+from expiryd.collectors._files import FileGone, permission_findings, read_bounded
+from expiryd.collectors._walk import Candidate, Origin, Walk
+from expiryd.collectors._x509 import Facts, Revocations, describe, describe_revocations, load, malformed, printable
+
+LARGEST_FILE = 16 * 1024 * 1024
+SUFFIXES = frozenset(
+    {".pem", ".crt", ".cer", ".cert", ".der", ".p7b", ".p7c", ".crl"}
+    | {".p12", ".pfx", ".jks", ".jceks", ".ks", ".keystore", ".truststore"}
+)
+_HEAD = 4096
+_FILES_A_STEP = 64
+_TOLD = 5
+
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+]
+
+
+class X509FileConfig(CollectorConfig):
+    """`path`: files, globs (`**` too) and directories. `exclude`: globs on the whole path. `password`: of keystores."""
+
+    type: Literal["x509-file"]
+    path: Annotated[Patterns, Field(min_length=1)]
+    exclude: Patterns = ()
+    password: SecretRef | None = None
+
+    def build(self, tools: Tools) -> X509Files:
+        return X509Files(self, tools)
+
+
+class X509Files(Collector):
+    """Looks at every file in a thread, 64 at a time, and hands on what it saw before the next 64."""
+
+    def __init__(self, config: X509FileConfig, tools: Tools) -> None:
+        self._config = config
+        self._tools = tools
+
+    async def look(self) -> AsyncIterator[Reading]:
+        """Raises CollectError at the end when something could not be seen, lest it be taken for gone."""
+        look = _Look(self._config)
+        if self._config.password is not None:
+            try:
+                look.password = await self._tools.secret(self._config.password)
+            except SecretError as error:  # most files need none
+                look.troubles.append(str(error))
+        steps = look.steps()
+        while step := await asyncio.to_thread(lambda: list(islice(steps, _FILES_A_STEP))):
+            for readings in step:
+                for reading in readings:
+                    yield reading
+        look.conclude()
+
+
+class _Look:
+    """One pass over all files. `troubles` is what keeps it from being complete."""
+
+    def __init__(self, config: X509FileConfig) -> None:
+        self._patterns = config.path
+        self._walk = Walk(config.path, config.exclude, SUFFIXES)
+        self._fruitful = 0  # bit n: the n-th pattern led to something
+        self.password: Secret | None = None
+        self.troubles: list[str] = []
+
+    def steps(self) -> Iterator[list[Reading]]:
+        """The readings of one directory or file after the other; most of them are short, none is ever dropped."""
+        for obstacle in self._walk:
+            yield [] if obstacle is None else [self._blind(obstacle.path, obstacle.reason)]
+        for candidate in self._walk.candidates:
+            readings = list(self._readings(candidate))
+            if readings:
+                self._fruitful |= candidate.sources
+            yield readings
+
+    def conclude(self) -> None:
+        """Raises CollectError naming what could not be seen, and each pattern that leads to nothing."""
+        for number, pattern in enumerate(self._patterns):
+            if not self._fruitful >> number & 1:
+                self.troubles.append(f"{_escaped(pattern)} leads to no certificate; correct `path` or create the file")
+        if self.troubles:
+            more = len(self.troubles) - _TOLD
+            told = "; ".join(self.troubles[:_TOLD]) + (f"; and {more} more" if more > 0 else "")
+            raise CollectError(f"not everything could be looked at: {told}")
+
+    def _readings(self, candidate: Candidate) -> Iterator[Reading]:
+        path = candidate.path
+        promised = candidate.origin is Origin.NAMED or self._walk.is_known(path)
+        if not promised and not _promising(path):
+            return
+        try:
+            contents = split(read_bounded(Path(path), LARGEST_FILE), self.password)
+        except FileGone as error:
+            if candidate.origin is Origin.NAMED or os.path.islink(path):  # noqa: PTH114  a link that leads nowhere
+                yield self._blind(path, str(error))
+        except (CollectError, Unopened) as error:
+            if promised or isinstance(error, Unopened):
+                yield self._blind(path, f"{path}: {error}")
+        else:
+            if contents.parts or (promised and contents.faults):
+                yield from _observations(path, contents)
+            elif candidate.origin is Origin.NAMED or (promised and not contents.recognised):
+                yield _nothing(path, contents)
+
+    def _blind(self, path: str, reason: str) -> Blind:
+        self.troubles.append(_escaped(reason))
+        return Blind(_escaped(path), _escaped(reason), "certificate")
+
+
+def _observations(path: str, contents: Contents) -> Iterator[Observation]:
+    """One per certificate and list, and one for all that could not be read. What concerns the file goes to the first.
+
+    The file's own certificate, which is its only one that signs no others, has the path for its id, whatever chain
+    comes with it. All others are `path#name`, by their keystore's name for them or their own.
+    """
+    facts, faults = _facts(contents)
+    about_file = contents.findings + _open_key(path, contents)
+    own = _own([entry for _, entry in facts], broken=bool(faults))
+    shown = _escaped(path)
+    if faults:
+        detail = f"{len(faults)} of {len(faults) + len(facts)} entries of {shown} can't be read ({faults[0]})"
+        name = shown if own is None else f"{shown}#malformed"
+        yield Observation(name, "certificate", Path(shown).name, findings=(*about_file, malformed(detail)))
+        about_file = ()
+    taken: Counter[str] = Counter()
+    for alias, entry in sorted(facts, key=lambda pair: (pair[1] is not own, *_newest_first(pair[1]))):
+        name = shown
+        if entry is not own:
+            name = f"{shown}#{printable(alias) or entry.title}"
+            taken[name] += 1
+            name += f"~{taken[name]}" if taken[name] > 1 else ""
+        yield _observation(name, entry, about_file)
+        about_file = ()
+
+
+def _own(entries: Sequence[Facts | Revocations], *, broken: bool) -> Facts | Revocations | None:
+    """The one entry that the file is about. An authority isn't when there is something beside it, if only broken."""
+    certificates = [entry for entry in entries if isinstance(entry, Facts)]
+    leaves = [entry for entry in certificates if not entry.authority]
+    if len(leaves) == 1 or broken:
+        few: Sequence[Facts | Revocations] = leaves
+    else:
+        few = certificates or entries
+    return few[0] if len(few) == 1 else None
+
+
+def _facts(contents: Contents) -> tuple[list[tuple[str, Facts | Revocations]], list[str]]:
+    """Each different certificate and list with its alias, and why the others can't be read."""
+    facts: dict[str, tuple[str, Facts | Revocations]] = {}
+    faults = list(contents.faults)
+    for part in contents.parts:
+        try:
+            entry = describe(load(part.der)) if part.kind == "certificate" else describe_revocations(part.der)
+        except ValueError as error:
+            faults.append(str(error))
+        else:
+            facts.setdefault(entry.fingerprint, (part.alias, entry))
+    return list(facts.values()), faults
+
+
+def _newest_first(entry: Facts | Revocations) -> tuple[float, str]:
+    """So that of several of one name the newest has the name, and the others never swap theirs for their order."""
+    end = entry.not_after if isinstance(entry, Facts) else entry.next_update
+    return -end.timestamp() if end else 0.0, entry.fingerprint
+
+
+def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Finding, ...]) -> Observation:
+    return Observation(
+        id=name,
+        kind="certificate" if isinstance(entry, Facts) else "crl",
+        title=entry.title,
+        lifetime=entry.lifetime,
+        generation=entry.generation,
+        findings=about_file + entry.findings,
+        traits=entry.traits,
+    )
+
+
+def _nothing(path: str, contents: Contents) -> Observation:
+    shown = _escaped(path)
+    what = "a private key, a request or parameters, but" if contents.recognised else "nothing that is PEM, DER or JKS:"
+    detail = f"{shown} holds {what} no certificate; is it the right file, and was it written to the end?"
+    finding = Finding("not-a-certificate", Severity.WARNING, detail)
+    return Observation(shown, "certificate", Path(shown).name, findings=(finding, *_open_key(path, contents)))
+
+
+def _open_key(path: str, contents: Contents) -> tuple[Finding, ...]:
+    """Who else may read or replace a private key that is in the file. That it is a link is how links are used."""
+    if not contents.private_key:
+        return ()
+    return tuple(found for found in permission_findings(Path(path)) if found.code == "unsafe-permissions")
+
+
+def _promising(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with os.fdopen(descriptor, "rb") as file:
+            return promising(file.read(_HEAD))
+    except OSError:  # nobody said that it should be readable
+        return False
+
+
+def _escaped(text: str) -> str:
+    """A path may hold line breaks, terminal commands and bytes that are no text."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
