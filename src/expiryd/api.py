@@ -34,6 +34,8 @@ from expiryd.core.model import (
     Severity,
     Traits,
 )
+from expiryd.core.render import tally
+from expiryd.core.wording import action, badge, facts, headline, say_time
 
 __all__ = [
     "NO_TRAITS",
@@ -70,9 +72,15 @@ __all__ = [
     "Tools",
     "Traits",
     "TransientError",
+    "action",
+    "badge",
+    "facts",
     "format_duration",
+    "headline",
     "parse_duration",
     "say_left",
+    "say_time",
+    "tally",
 ]
 
 
