@@ -1,0 +1,286 @@
+"""Values to rows and back, exactly: what people search for is a column, the rest is one JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from sys import intern
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Row
+
+from expiryd.core.model import (
+    NO_LABELS,
+    NO_TRAITS,
+    Alert,
+    Basis,
+    Event,
+    EventKind,
+    Finding,
+    ItemId,
+    ItemState,
+    Lifetime,
+    Measure,
+    Observation,
+    Severity,
+    Traits,
+)
+from expiryd.store.port import Look, Outcome
+from expiryd.store.schema import from_micros, shorten, to_micros
+
+_MICROSECOND = timedelta(microseconds=1)
+_SEVERITY = {int(severity): severity for severity in Severity}
+_BASIS = {basis.value: basis for basis in Basis}
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+# Escaped to ASCII, so that NUL and lone surrogates pass through a text column of either database.
+
+
+class Memo:
+    """Values that many items share, made once: 100,000 items of one category hold one Traits between them."""
+
+    def __init__(self) -> None:
+        self._traits: dict[tuple[str, str, str], Traits] = {}
+        self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
+        self._moments: dict[datetime, datetime] = {}
+
+    def traits(self, category: str, owner: str, rest: str) -> Traits:
+        key = (category, owner, rest)
+        known = self._traits.get(key)
+        if known is None:
+            known = self._traits[key] = _traits_of(category, owner, json.loads(rest), self)
+        return known
+
+    def labels(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        if not labels:
+            return NO_LABELS
+        key = frozenset(labels.items())
+        return self._labels.setdefault(key, MappingProxyType({intern(k): intern(v) for k, v in labels.items()}))
+
+    def moment(self, moment: datetime) -> datetime:
+        return self._moments.setdefault(moment, moment)
+
+
+# ── items ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def item_row(state: ItemState) -> dict[str, Any]:
+    seen = state.observation
+    lifetime = seen.lifetime
+    return {
+        "item": state.id,
+        "collector": state.collector,
+        "kind": seen.kind,
+        "title": seen.title,
+        "category": seen.traits.category,
+        "owner": seen.traits.owner,
+        "severity": int(state.severity),
+        "expires_at": lifetime.expires_at if lifetime else None,
+        "issued_at": lifetime.issued_at if lifetime else None,
+        "basis": lifetime.basis.value if lifetime else None,
+        "generation": seen.generation,
+        "first_seen": state.first_seen,
+        "rotated_at": state.rotated_at,
+        "blind_looks": state.blind_looks,
+        "traits": _traits_text(seen.traits),
+        "detail": _detail_text(state),
+    }
+
+
+def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemState:
+    detail = json.loads(row.detail) if row.detail != "{}" else {}
+    collector = intern(detail.get("collector", row.collector))
+    item = ItemId(detail.get("item", row.item))
+    local = detail.get("id")
+    return ItemState(
+        id=item,
+        collector=collector,
+        observation=Observation(
+            id=item[len(collector) + 1 :] if local is None else local,
+            kind=intern(row.kind),
+            title=row.title,
+            lifetime=_lifetime(row, detail),
+            generation=row.generation,
+            findings=tuple(Finding(code, _SEVERITY[level], text) for code, level, text in detail.get("findings", ())),
+            measures=tuple(Measure(*measure) for measure in detail.get("measures", ())),
+            traits=memo.traits(row.category, row.owner, row.traits),
+        ),
+        severity=_SEVERITY[row.severity],
+        first_seen=memo.moment(row.first_seen),
+        rotated_at=row.rotated_at,
+        blind_looks=row.blind_looks,
+        alerts=tuple(_alert(alert, item) for alert in alerts),
+    )
+
+
+def _detail_text(state: ItemState) -> str:
+    seen = state.observation
+    detail: dict[str, Any] = {}
+    if shorten(state.id) != state.id:
+        detail["item"] = state.id
+    if shorten(state.collector) != state.collector:
+        detail["collector"] = state.collector
+    if f"{state.collector}/{seen.id}" != state.id:
+        detail["id"] = seen.id
+    if seen.lifetime is not None:
+        if seen.lifetime.not_before is not None:
+            detail["not_before"] = to_micros(seen.lifetime.not_before)
+        if seen.lifetime.span is not None:
+            detail["span"] = seen.lifetime.span // _MICROSECOND
+    if seen.findings:
+        detail["findings"] = [(f.code, int(f.severity), f.detail) for f in seen.findings]
+    if seen.measures:
+        detail["measures"] = [
+            (m.name, m.value, m.unit, m.warning, m.critical, m.higher_is_worse) for m in seen.measures
+        ]
+    return _encode(detail) if detail else "{}"
+
+
+def _lifetime(row: Row[Any], detail: Mapping[str, Any]) -> Lifetime | None:
+    if row.basis is None:
+        return None
+    not_before, span = detail.get("not_before"), detail.get("span")
+    return Lifetime(
+        expires_at=row.expires_at,
+        issued_at=row.issued_at,
+        not_before=None if not_before is None else from_micros(not_before),
+        basis=_BASIS[row.basis],
+        span=None if span is None else timedelta(microseconds=span),
+    )
+
+
+# ── traits ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _traits_text(traits: Traits) -> str:
+    rest: dict[str, Any] = {}
+    if traits.runbook:
+        rest["runbook"] = traits.runbook
+    if traits.used_by:
+        rest["used_by"] = traits.used_by
+    if traits.labels:
+        rest["labels"] = dict(sorted(traits.labels.items()))  # equal labels are the same text: see Memo
+    return _encode(rest) if rest else "{}"
+
+
+def _traits_of(category: str, owner: str, rest: Mapping[str, Any], memo: Memo) -> Traits:
+    if not (category or owner or rest):
+        return NO_TRAITS
+    return Traits(
+        category=category,
+        owner=owner,
+        runbook=rest.get("runbook", ""),
+        used_by=tuple(rest.get("used_by", ())),
+        labels=memo.labels(rest.get("labels", {})),
+    )
+
+
+# ── alerts ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def alert_row(alert: Alert, place: int) -> dict[str, Any]:
+    return {
+        "item": alert.item,
+        "aspect": alert.aspect,
+        "place": place,
+        "generation": alert.generation,
+        "severity": int(alert.severity),
+        "opened_at": alert.opened_at,
+        "asked_at": alert.asked_at,
+        "told_at": alert.told_at,
+        "failed_at": alert.failed_at,
+        "detail": alert.detail,
+    }
+
+
+def _alert(row: Row[Any], item: ItemId) -> Alert:
+    return Alert(
+        item=item,
+        aspect=intern(row.aspect),
+        generation=row.generation,
+        severity=_SEVERITY[row.severity],
+        opened_at=row.opened_at,
+        asked_at=row.asked_at,
+        told_at=row.told_at,
+        failed_at=row.failed_at,
+        detail=row.detail,
+    )
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def event_row(event: Event, id_: int) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "kind": event.kind,
+        "at": event.at,
+        "item": event.item,
+        "aspect": event.aspect,
+        "generation": event.generation,
+        "severity": int(event.severity),
+        "payload": _encode(_payload(event)),
+    }
+
+
+def _payload(event: Event) -> dict[str, Any]:
+    payload: dict[str, Any] = {"collector": event.collector, "before": int(event.before), "title": event.title}
+    if event.item_kind:
+        payload["item_kind"] = event.item_kind
+    if event.expires_at is not None:
+        payload["expires_at"] = to_micros(event.expires_at)
+    if event.issued_at is not None:
+        payload["issued_at"] = to_micros(event.issued_at)
+    if event.basis is not None:
+        payload["basis"] = event.basis.value
+    if event.detail:
+        payload["detail"] = event.detail
+    if event.traits != NO_TRAITS:
+        payload["traits"] = [event.traits.category, event.traits.owner, _traits_text(event.traits)]
+    if shorten(event.item) != event.item:
+        payload["item"] = event.item
+    if shorten(event.aspect) != event.aspect:
+        payload["aspect"] = event.aspect
+    return payload
+
+
+def event_of(row: Row[Any], memo: Memo) -> Event:
+    payload = json.loads(row.payload)
+    expires_at, issued_at = payload.get("expires_at"), payload.get("issued_at")
+    basis, traits = payload.get("basis"), payload.get("traits")
+    return Event(
+        kind=EventKind(row.kind),
+        at=row.at,
+        item=ItemId(payload.get("item", row.item)),
+        collector=payload["collector"],
+        aspect=payload.get("aspect", row.aspect),
+        generation=row.generation,
+        severity=_SEVERITY[row.severity],
+        before=_SEVERITY[payload["before"]],
+        title=payload["title"],
+        item_kind=payload.get("item_kind", ""),
+        expires_at=None if expires_at is None else from_micros(expires_at),
+        issued_at=None if issued_at is None else from_micros(issued_at),
+        basis=None if basis is None else _BASIS[basis],
+        detail=payload.get("detail", ""),
+        traits=memo.traits(*traits) if traits else NO_TRAITS,
+    )
+
+
+# ── looks ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def look_row(look: Look) -> dict[str, Any]:
+    return {
+        "collector": look.collector,
+        "started_at": look.started_at,
+        "finished_at": look.finished_at,
+        "outcome": look.outcome,
+        "items": look.items,
+        "reason": look.reason,
+    }
+
+
+def look_of(row: Row[Any]) -> Look:
+    return Look(row.collector, row.started_at, row.finished_at, Outcome(row.outcome), row.items, row.reason)

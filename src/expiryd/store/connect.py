@@ -1,0 +1,183 @@
+"""How SQLite and PostgreSQL are reached: one connection that writes, and a few that cannot."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, NullPool, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from expiryd.store.port import StoreError
+
+_DAEMON_LOCK = 0x65787069  # "expi"; the second half of the key is the schema, so two schemas hold two daemons
+_SERVER_OPTIONS = (
+    # a session whose client is gone ends within a minute, and with it the lock that keeps a second daemon out
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c statement_timeout=30s"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """`name` is fit for messages. `writer` does one transaction after another; `reader` cannot change anything.
+
+    `migrator` is for the schema only: it leaves foreign keys alone, for rebuilding a table on SQLite must not
+    delete the rows that refer to it. `secrets` must not appear in any message.
+    """
+
+    name: str
+    writer: AsyncEngine
+    reader: AsyncEngine
+    migrator: AsyncEngine
+    secrets: tuple[str, ...] = ()
+    file: Path | None = None
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        """What the driver raises beneath SQLAlchemy, as while a connection is being made ready."""
+        driver: Any = self.writer.dialect.loaded_dbapi
+        error: type[Exception] = driver.Error
+        return error
+
+    async def dispose(self) -> None:
+        for engine in (self.reader, self.migrator, self.writer):  # the writer last: it tidies the log away
+            await engine.dispose()
+
+
+def database_url(file: Path) -> str:
+    """The URL of an SQLite file, whatever characters its path holds."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def reach(url: str, busy_timeout: timedelta, exclusive: bool) -> Database:
+    """Nothing is opened yet. Raises StoreError for a URL that is none, and for a driver that is not installed."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreError(
+            "daemon.database is not a database URL: write sqlite:////path/to/file or postgresql://user@host/name"
+        ) from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _sqlite(parsed, busy_timeout)
+        case "postgresql" | "postgres":
+            return _postgresql(parsed, exclusive)
+        case other:
+            raise StoreError(f"daemon.database names {other!r}: expiryd keeps its state in sqlite or postgresql")
+
+
+# ── SQLite ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sqlite(url: URL, busy_timeout: timedelta) -> Database:
+    if url.database in (None, "", ":memory:"):
+        raise StoreError("daemon.database must name a file: sqlite:////path/to/file")
+    file = Path(url.database or "")
+    url = URL.create("sqlite+aiosqlite", database=str(file))
+    patience = f"PRAGMA busy_timeout={busy_timeout // timedelta(milliseconds=1)}"
+    writer = _engine(url, pool_size=1, max_overflow=0, connect_args={"isolation_level": None})
+    reader = _engine(url, pool_size=2, max_overflow=2, connect_args={"isolation_level": None})
+    migrator = _engine(url, poolclass=NullPool, connect_args={"isolation_level": None})
+    durable = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+    _prepare(writer, patience, *durable, "PRAGMA foreign_keys=ON")
+    _prepare(reader, patience, "PRAGMA query_only=ON")
+    _prepare(migrator, patience, *durable)
+    # A transaction that reads first and writes later is refused when another wrote in between, however patient it
+    # is (SQLITE_BUSY_SNAPSHOT). So a writer says at once that it will write.
+    _begin(writer, "BEGIN IMMEDIATE")
+    _begin(reader, "BEGIN")
+    _begin(migrator, "BEGIN IMMEDIATE")
+    return Database(f"the database {file}", writer, reader, migrator, file=file)
+
+
+def create_file(file: Path) -> None:
+    """Readable by its owner alone; SQLite gives its log files the same mode. Raises StoreError or OSError."""
+    if not file.parent.is_dir():
+        raise StoreError(f"the database {file} cannot be made: its directory {file.parent} does not exist")
+    os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _begin(engine: AsyncEngine, statement: str) -> None:
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+
+# ── PostgreSQL ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _postgresql(url: URL, exclusive: bool) -> Database:
+    try:
+        import psycopg  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        raise StoreError(
+            "daemon.database names PostgreSQL, whose driver is not installed: pip install 'expiryd[postgres]'"
+        ) from None
+    host = url.host or url.query.get("host") or "the local socket"
+    name = f"the PostgreSQL database {url.database or url.username or ''} on {host}"
+    secrets = (url.password or "", *(str(url.query.get(key, "")) for key in ("password", "sslpassword")))
+    url = url.set(drivername="postgresql+psycopg")
+    keep = {"pool_pre_ping": True, "pool_recycle": -1 if exclusive else 1800}
+    writer = _engine(url, pool_size=1, max_overflow=0, connect_args=_arguments(url), **keep)
+    reader = _engine(
+        url, pool_size=2, max_overflow=2, connect_args=_arguments(url, "-c default_transaction_read_only=on"), **keep
+    )
+    migrator = _engine(url, poolclass=NullPool, connect_args=_arguments(url))
+    if exclusive:
+        _prepare_alone(writer, name)
+    return Database(name, writer, reader, migrator, secrets)
+
+
+def _arguments(url: URL, *options: str) -> dict[str, Any]:
+    """What the URL says wins."""
+    given = str(url.query.get("options", ""))
+    return {
+        "connect_timeout": url.query.get("connect_timeout", "10"),
+        "application_name": url.query.get("application_name", "expiryd"),
+        "options": " ".join((_SERVER_OPTIONS, *options, given)).strip(),
+    }
+
+
+def _prepare_alone(engine: AsyncEngine, name: str) -> None:
+    """The lock lives and dies with the one connection that writes: whoever has lost it cannot write either."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
+            cursor = connection.cursor()
+            cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))", (_DAEMON_LOCK,))
+            (held,) = cursor.fetchone()
+            cursor.close()
+            connection.commit()
+            if not held:
+                raise StoreError(
+                    f"{name} is in use by another expiryd: stop that one, or give this one a database of its own. "
+                    "(After a broken connection the server needs up to a minute to notice.)"
+                )
+            undo.pop_all()
+
+
+# ── both ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _engine(url: URL, **options: Any) -> AsyncEngine:
+    # parameters are titles and reasons: they have no place in an error's text
+    return create_async_engine(url, hide_parameters=True, **options)
+
+
+def _prepare(engine: AsyncEngine, *statements: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+            cursor.close()
+            undo.pop_all()

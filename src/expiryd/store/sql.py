@@ -1,0 +1,320 @@
+"""The store in SQLite or PostgreSQL: one code path of short statements, each method one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, delete, func, insert, select, tuple_, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from expiryd.core.model import Event, ItemId, ItemState
+from expiryd.store import statements
+from expiryd.store.codec import Memo, alert_row, event_of, event_row, item_row, item_state, look_of, look_row
+from expiryd.store.connect import create_file, reach
+from expiryd.store.migrate import ensure_schema
+from expiryd.store.port import Change, EventRecord, Fate, Known, Look, Outbox, Outcome, Parcel, Settlement, StoreError
+from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, shorten, thread
+from expiryd.store.trouble import explain
+
+T = TypeVar("T")
+_CHUNK = 500
+_PAGE = 2000
+_STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
+
+
+class SqlStore:
+    """See `expiryd.store.port.Store` for what each method promises; every one may raise StoreError.
+
+    `url`: `sqlite:////path/to/file` or `postgresql://…`. `busy_timeout`: how long to wait for another process that
+    holds an SQLite file. `exclusive`: refuse a PostgreSQL database that another daemon writes to.
+    """
+
+    def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=5), exclusive: bool = True) -> None:
+        self._database = reach(url, busy_timeout, exclusive)
+
+    @property
+    def name(self) -> str:
+        """The database in words, without credentials."""
+        return self._database.name
+
+    # ── opening and closing ───────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self.aclose)
+            with self._explained():
+                if self._database.file is not None:
+                    create_file(self._database.file)
+                async with self._database.writer.connect():  # takes the daemon's lock before anything is changed
+                    pass
+                async with self._database.migrator.begin() as connection:
+                    await ensure_schema(connection, self.name)
+            async with self._write() as connection:
+                if not (await connection.execute(select(installation.c.id))).first():
+                    await connection.execute(insert(installation).values(id=uuid.uuid4().hex, last_event=0))
+            undo.pop_all()
+
+    async def aclose(self) -> None:
+        with self._explained():
+            await self._database.dispose()
+
+    async def ping(self) -> None:
+        async with self._write() as connection:
+            await connection.execute(update(installation).values(id=installation.c.id))
+
+    # ── items ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def load(self) -> Known:
+        memo, items, last = Memo(), list[ItemState](), None
+        async with self._read() as connection:
+            id_ = (await connection.execute(select(installation.c.id))).scalar_one()
+            alerts = defaultdict(list)
+            for row in await connection.execute(select(alert).order_by(alert.c.item, alert.c.place)):
+                alerts[row.item].append(row)
+            while page := (await connection.execute(statements.items_after(last, _PAGE))).all():
+                items += [item_state(row, alerts.get(row.item, ()), memo) for row in page]
+                last = page[-1].item
+            looks = (await connection.execute(select(collector))).all()
+        return Known(
+            installation=id_,
+            items=items,
+            last_looks={row.collector: look_of(row) for row in looks},
+            last_good={row.collector: row.good_at for row in looks if row.good_at is not None},
+        )
+
+    async def commit(self, change: Change) -> None:
+        async with self._write() as connection:
+            for ids in _chunks(change.forgotten):
+                await connection.execute(delete(item).where(item.c.item.in_(ids)))
+            # the last word on an item counts
+            for states in _chunks(list({state.id: state for state in change.items}.values())):
+                await _remember(connection, states)
+            for events in _chunks(change.events):
+                await _owe(connection, events, change.due)
+            if change.look is not None:
+                await _note(connection, change.look)
+
+    # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
+
+    async def next_due(self, notifier: str) -> datetime | None:
+        async with self._read() as connection:
+            mine = select(func.min(parcel.c.due_at)).where(parcel.c.notifier == notifier, owed)
+            moment: datetime | None = await connection.scalar(mine)
+            return moment
+
+    async def lease(self, notifier: str, now: datetime, until: datetime, limit: int = 5000) -> Sequence[Parcel]:
+        memo, taken = Memo(), list[Parcel]()
+        async with self._write() as connection:
+            ids = (await connection.scalars(statements.takeable(notifier, now, limit))).all()
+            for chunk in _chunks(ids):
+                lease = update(parcel).where(parcel.c.id.in_(chunk))
+                await connection.execute(lease.values(fate=Fate.LEASED, due_at=until, attempts=parcel.c.attempts + 1))
+                rows = await connection.execute(statements.parcels(chunk))
+                taken += [_parcel_of(row, notifier, memo) for row in rows]
+        return taken
+
+    async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None:
+        async with self._write() as connection:
+            for settlement in settlements:
+                for ids in _chunks(settlement.parcels):
+                    await _settle(connection, notifier, ids, settlement)
+                if settlement.thread is not None:
+                    about, generation, reference = settlement.thread
+                    await connection.execute(
+                        statements.upsert(connection, thread),
+                        {
+                            "notifier": notifier,
+                            "item": about,
+                            "generation": generation,
+                            "reference": reference,
+                            "at": settlement.at,
+                        },
+                    )
+
+    async def postpone(
+        self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
+    ) -> None:
+        async with self._write() as connection:
+            for ids in _chunks(parcels):
+                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
+                await connection.execute(mine.values(fate=Fate.PENDING, due_at=due, reason=reason, batch=batch))
+
+    async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
+        asked = {(shorten(about), shorten(generation)): (about, generation) for about, generation in keys}
+        found = {}
+        async with self._read() as connection:
+            for chunk in _chunks(list(asked)):
+                rows = await connection.execute(
+                    select(thread.c.item, thread.c.generation, thread.c.reference).where(
+                        thread.c.notifier == notifier, tuple_(thread.c.item, thread.c.generation).in_(chunk)
+                    )
+                )
+                found.update({asked[row.item, row.generation]: row.reference for row in rows})
+        return found
+
+    # ── what people ask ───────────────────────────────────────────────────────────────────────────────
+
+    async def outbox(self) -> Outbox:
+        async with self._read() as connection:
+            rows = (await connection.execute(statements.outbox_counts())).all()
+            oldest: datetime | None = await connection.scalar(select(func.min(parcel.c.created_at)).where(owed))
+        return Outbox(
+            counts={(row.notifier, Fate(row.fate)): row.count for row in rows},
+            oldest=oldest,
+            last_delivery={row.notifier: row.last for row in rows if row.fate == Fate.DELIVERED},
+        )
+
+    async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
+        memo, deliveries = Memo(), defaultdict(list)
+        newest = select(event).order_by(event.c.id.desc()).limit(limit)
+        async with self._read() as connection:
+            rows = (await connection.execute(newest if before is None else newest.where(event.c.id < before))).all()
+            for ids in _chunks([row.id for row in rows]):
+                columns = (parcel.c.event, parcel.c.notifier, parcel.c.fate, parcel.c.proof, parcel.c.reason)
+                sent = select(*columns).where(parcel.c.event.in_(ids)).order_by(parcel.c.id)
+                for row in await connection.execute(sent):
+                    deliveries[row.event].append((row.notifier, Fate(row.fate), row.proof or row.reason))
+        return [EventRecord(row.id, event_of(row, memo), tuple(deliveries[row.id])) for row in rows]
+
+    # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def prune(self, older_than: datetime, limit: int = 1000) -> int:
+        old_looks = select(look.c.id).where(look.c.finished_at < older_than).limit(limit)
+        gone = 0
+        async with self._write() as connection:
+            gone += (await connection.execute(delete(look).where(look.c.id.in_(old_looks)))).rowcount
+            old_threads = statements.old_threads(older_than, limit)
+            gone += (
+                await connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads)))
+            ).rowcount
+            ids = (await connection.scalars(statements.old_events(older_than, limit))).all()
+            for chunk in _chunks(ids):
+                gone += (await connection.execute(delete(parcel).where(parcel.c.event.in_(chunk)))).rowcount
+                gone += (await connection.execute(delete(event).where(event.c.id.in_(chunk)))).rowcount
+        return gone
+
+    async def backup(self, path: Path) -> None:
+        """Write a complete copy while the daemon goes on. Never overwrites; only the owner may read the copy."""
+        file = self._database.file
+        if file is None:
+            raise StoreError(f"{self.name} is backed up with pg_dump, see docs/state.md")
+        with self._explained(f"the backup {path}"):
+            await asyncio.to_thread(_copy, file, path)
+
+    # ── connections ───────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        with self._explained():
+            async with self._database.writer.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        with self._explained():
+            async with self._database.reader.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def _explained(self, what: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError, self._database.driver_error) as error:
+            raise explain(error, what or self.name, self._database.secrets) from None
+
+
+async def _remember(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
+    alerts = [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]
+    kept = [(row["item"], row["aspect"]) for row in alerts]
+    over = delete(alert).where(alert.c.item.in_([state.id for state in states]))
+    if kept:
+        over = over.where(tuple_(alert.c.item, alert.c.aspect).not_in(kept))
+    await connection.execute(over)
+    await connection.execute(statements.upsert(connection, item), [item_row(state) for state in states])
+    if alerts:
+        await connection.execute(statements.upsert_alert(connection), alerts)
+
+
+async def _owe(
+    connection: AsyncConnection, events: Sequence[tuple[Event, tuple[str, ...]]], due: datetime | None
+) -> None:
+    numbered = update(installation).values(last_event=installation.c.last_event + len(events))
+    last: int = (await connection.scalars(numbered.returning(installation.c.last_event))).one()
+    ids = range(last - len(events) + 1, last + 1)
+    rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
+    await connection.execute(insert(event), rows)
+    parcels = [
+        {
+            "event": id_,
+            "notifier": notifier,
+            "fate": Fate.PENDING,
+            "due_at": happened.at if due is None else due,
+            "attempts": 0,
+            "reason": "",
+            "proof": "",
+            "created_at": happened.at,
+        }
+        for id_, (happened, notifiers) in zip(ids, events, strict=True)
+        for notifier in dict.fromkeys(notifiers)
+    ]
+    if parcels:
+        await connection.execute(insert(parcel), parcels)
+
+
+async def _note(connection: AsyncConnection, looked: Look) -> None:
+    row = look_row(looked)
+    await connection.execute(insert(look), row)
+    good_at = looked.finished_at if looked.outcome is Outcome.COMPLETE else None
+    await connection.execute(statements.upsert_collector(connection, collector), row | {"good_at": good_at})
+
+
+async def _settle(connection: AsyncConnection, notifier: str, ids: Sequence[int], settlement: Settlement) -> None:
+    mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
+    await connection.execute(
+        mine.values(fate=settlement.fate, settled_at=settlement.at, reason=settlement.reason, proof=settlement.proof)
+    )
+    if (stamp := _STAMPS.get(settlement.fate)) is None:
+        return
+    matters = (await connection.execute(statements.matters_of(ids))).mappings().all()
+    if matters:
+        await connection.execute(statements.stamp(stamp, settlement.at), [dict(matter) for matter in matters])
+
+
+def _parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
+    return Parcel(
+        id=row.parcel,
+        notifier=notifier,
+        event=event_of(row, memo),
+        attempts=row.attempts,
+        created_at=row.created_at,
+        batch=row.batch,
+        told=bool(row.told),
+    )
+
+
+def _copy(file: Path, path: Path) -> None:
+    """VACUUM INTO writes a consistent copy from a read transaction; a plain copy of the files may be torn."""
+    with ExitStack() as undo:
+        copy = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        undo.callback(path.unlink)
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("VACUUM INTO ?", (str(path),))
+        os.fsync(copy)
+        undo.pop_all()
+        os.close(copy)
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Statements stay short: a cancelled task has to wait for the running one, and other work for the writer."""
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]

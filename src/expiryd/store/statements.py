@@ -1,0 +1,151 @@
+"""The statements that are more than a line, in the SQL that SQLite and PostgreSQL share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, Update, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from expiryd.core.model import EventKind
+from expiryd.store.port import Fate
+from expiryd.store.schema import alert, event, item, owed, parcel, thread
+
+_CLOSING = [kind for kind in EventKind if kind.closes]
+_STAMPS = ("told_at", "failed_at")
+_MATTER = ("item", "aspect", "generation")
+
+Upsert = postgresql.Insert | sqlite.Insert
+
+
+def upsert(connection: AsyncConnection, table: Table) -> Upsert:
+    """An insert that overwrites the row of the same primary key."""
+    statement = _insert(connection, table)
+    return _overwrite(statement, table, {})
+
+
+def upsert_alert(connection: AsyncConnection) -> Upsert:
+    """A stamp that a delivery set meanwhile outlives a cycle that has not heard of it."""
+    statement = _insert(connection, alert)
+    return _overwrite(statement, alert, {stamp: _later(statement, stamp) for stamp in _STAMPS})
+
+
+def upsert_collector(connection: AsyncConnection, table: Table) -> Upsert:
+    """A look that was not complete leaves the time of the last complete one."""
+    statement = _insert(connection, table)
+    return _overwrite(statement, table, {"good_at": func.coalesce(statement.excluded.good_at, table.c.good_at)})
+
+
+def _insert(connection: AsyncConnection, table: Table) -> Upsert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _overwrite(statement: Upsert, table: Table, special: dict[str, ColumnElement[Any]]) -> Upsert:
+    fresh = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    overwriting: Upsert = statement.on_conflict_do_update(index_elements=table.primary_key, set_=fresh | special)
+    return overwriting
+
+
+def _later(statement: Upsert, stamp: str) -> ColumnElement[Any]:
+    old, new = alert.c[stamp], statement.excluded[stamp]
+    same_matter = alert.c.generation == statement.excluded.generation
+    return case((and_(same_matter, or_(new.is_(None), old > new)), old), else_=new)
+
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def items_after(last: str | None, limit: int) -> Select[Any]:
+    page = select(item).order_by(item.c.item).limit(limit)
+    return page if last is None else page.where(item.c.item > last)
+
+
+def takeable(notifier: str, now: datetime, limit: int) -> Select[Any]:
+    """Ids of what may be leased now, and nothing while nothing is due. Another's row is passed over, not waited for."""
+    mine = and_(parcel.c.notifier == notifier, owed)
+    due = parcel.alias("due")
+    anything = exists().where(due.c.notifier == notifier, due.c.settled_at.is_(None), due.c.due_at <= now)
+    free = or_(parcel.c.fate == Fate.PENDING, parcel.c.due_at <= now)
+    return (
+        select(parcel.c.id)
+        .where(mine, free, anything)
+        .order_by(parcel.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def parcels(ids: Sequence[int]) -> Select[Any]:
+    """Parcels with their events and `told`: whether this notifier was told of the matter since it was last closed."""
+    earlier, closing, proof = event.alias("earlier"), event.alias("closing"), parcel.alias("proof")
+    closed = (
+        select(func.coalesce(func.max(closing.c.id), 0))
+        .where(_same_matter(closing), closing.c.kind.in_(_CLOSING), closing.c.id < event.c.id)
+        .scalar_subquery()
+    )
+    told = exists().where(
+        _same_matter(earlier),
+        earlier.c.id < event.c.id,
+        earlier.c.id > closed,
+        proof.c.event == earlier.c.id,
+        proof.c.notifier == parcel.c.notifier,
+        proof.c.fate == Fate.DELIVERED,
+    )
+    chosen = (parcel.c.id.label("parcel"), parcel.c.attempts, parcel.c.created_at, parcel.c.batch, told.label("told"))
+    return select(event, *chosen).join_from(parcel, event).where(parcel.c.id.in_(ids)).order_by(parcel.c.id)
+
+
+def matters_of(ids: Sequence[int]) -> Select[Any]:
+    columns = (event.c[name].label(f"of_{name}") for name in _MATTER)
+    return select(*columns).join_from(parcel, event).where(parcel.c.id.in_(ids)).distinct()
+
+
+def stamp(name: str, at: datetime) -> Update:
+    """For executing with rows of `matters_of`. A stamp never goes back."""
+    column = alert.c[name]
+    same = (alert.c[name] == bindparam(f"of_{name}") for name in _MATTER)
+    return update(alert).where(*same, or_(column.is_(None), column < at)).values({name: at})
+
+
+def outbox_counts() -> Select[Any]:
+    columns = (parcel.c.notifier, parcel.c.fate)
+    return select(*columns, func.count().label("count"), func.max(parcel.c.settled_at).label("last")).group_by(*columns)
+
+
+# ── pruning ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def old_events(older_than: datetime, limit: int) -> Select[Any]:
+    """Ids of events all of whose parcels were settled before, and whose matter is over.
+
+    While an alert is open, or its end is still owed to somebody, what was delivered of it is the proof that the
+    receiver knows of it (see `told`).
+    """
+    waiting, at_parcel = event.alias("waiting"), parcel.alias("at_parcel")
+    own_owed = exists().where(parcel.c.event == event.c.id, or_(owed, parcel.c.settled_at >= older_than))
+    matter_open = exists().where(_same_matter(alert))
+    matter_owed = exists().where(
+        _same_matter(waiting), at_parcel.c.event == waiting.c.id, at_parcel.c.settled_at.is_(None)
+    )
+    return select(event.c.id).where(event.c.at < older_than, ~own_owed, ~matter_open, ~matter_owed).limit(limit)
+
+
+def old_threads(older_than: datetime, limit: int) -> Select[Any]:
+    """A thread is needed while an alert of its item and generation is open, or something of it is owed."""
+    at_parcel = parcel.alias("at_parcel")
+    matter_open = exists().where(alert.c.item == thread.c.item, alert.c.generation == thread.c.generation)
+    matter_owed = exists().where(
+        event.c.item == thread.c.item,
+        event.c.generation == thread.c.generation,
+        at_parcel.c.event == event.c.id,
+        at_parcel.c.settled_at.is_(None),
+    )
+    old = select(*thread.primary_key).where(thread.c.at < older_than, ~matter_open, ~matter_owed)
+    return old.limit(limit)
+
+
+def _same_matter(other: Any) -> ColumnElement[bool]:
+    return and_(*(other.c[name] == event.c[name] for name in _MATTER))
