@@ -1,50 +1,76 @@
-"""Durations as people write them: `90s`, `15m`, `2h`, `7d`, `2w`, `1d12h`."""
+"""Spans and moments of time as people write and read them: `90s`, `15m`, `2h`, `7d`, `2w`, `1d12h`."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-_UNIT_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
-_WHOLE = re.compile(r"-?(?:\d+(?:\.\d+)?[wdhms])+")
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([wdhms])")
+_WHOLE = re.compile(rf"-?(?:\s*{_PART.pattern})+")
+_SAID = (
+    (timedelta(hours=48), timedelta(days=1), "day"),
+    (timedelta(hours=2), timedelta(hours=1), "hour"),
+    (timedelta(minutes=2), timedelta(minutes=1), "minute"),
+    (timedelta(0), timedelta(seconds=1), "second"),
+)
+"""From how much on a span is told in which unit."""
 
 
 def parse_duration(text: str) -> timedelta:
     """`2h30m` → timedelta. Raises ValueError with the accepted form for anything else."""
-    compact = text.strip().lower().replace(" ", "")
+    compact = text.strip().lower()
     if not _WHOLE.fullmatch(compact):
         raise ValueError("write a duration such as 90s, 15m, 2h, 7d or 2w")
-    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(compact))
     try:
-        return timedelta(seconds=-seconds if compact.startswith("-") else seconds)
+        span = sum((_UNITS[unit] * float(number) for number, unit in _PART.findall(compact)), timedelta(0))
+        return -span if compact.startswith("-") else span
     except OverflowError:
         raise ValueError("this duration is longer than any calendar") from None
 
 
 def format_duration(span: timedelta) -> str:
     """The shortest exact spelling in one or more units: `90m` → `1h30m`, zero → `0s`."""
-    left = round(abs(span.total_seconds()))
+    left = abs(span)
     parts = []
-    for unit, size in _UNIT_SECONDS.items():
+    for unit, size in _UNITS.items():
         if unit == "w" and left % size:
             continue
-        count, left = divmod(left, size)
-        if count:
+        count, rest = divmod(left, size)
+        if unit == "s" and rest:
+            parts.append(f"{left.total_seconds():.6f}".rstrip("0") + unit)
+        elif count:
             parts.append(f"{count}{unit}")
+        left = rest
     return ("-" if span < timedelta(0) else "") + ("".join(parts) or "0s")
 
 
 def say_left(expires_at: datetime, now: datetime) -> str:
     """How long is left, for people: floored days, hours under 48 h, minutes under 2 h, `ago` when past."""
-    seconds = (expires_at - now).total_seconds()
-    gone = abs(seconds)
-    if gone >= 48 * 3600:
-        amount = f"{int(gone // 86_400)} days"
-    elif gone >= 2 * 3600:
-        amount = f"{int(gone // 3600)} hours"
-    elif gone >= 120:
-        amount = f"{int(gone // 60)} minutes"
-    else:
-        amount = f"{int(gone)} seconds"
-    return f"{amount} left" if seconds > 0 else f"{amount} ago"
+    left = expires_at - now
+    gone = abs(left)
+    size, unit = next((size, unit) for least, size, unit in _SAID if gone >= least)
+    count = gone // size
+    return f"{count} {unit}{'' if count == 1 else 's'} {'left' if left > timedelta(0) else 'ago'}"
+
+
+def later(start: datetime, span: timedelta) -> datetime:
+    """`start + span`, which stops at the ends of the calendar instead of running over them."""
+    try:
+        return start + span
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if span > timedelta(0) else datetime.min.replace(tzinfo=UTC)
+
+
+def in_utc(at: datetime) -> datetime:
+    """The same moment in UTC; in the first and the last hours of the calendar, where it has none, the nearest."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return at.replace(tzinfo=UTC)

@@ -60,14 +60,19 @@ def plan(parcels: Sequence[Owed], *, threaded: bool) -> Plan:
 
 
 def _newest(parcels: Sequence[Owed], superseded: dict[int, str]) -> list[Owed]:
-    latest: dict[Hashable, Owed] = {}
+    latest: dict[ItemId, dict[Hashable, Owed]] = {}
     for parcel in parcels:
         event = parcel.event
-        key = (event.item, event.aspect, event.generation)
-        if key in latest:
-            superseded[latest[key].id] = f"{event.kind} came after it"
-        latest[key] = parcel
-    return list(latest.values())
+        matters = latest.setdefault(event.item, {})
+        key = (event.aspect, event.generation)
+        # with the item all its matters are gone
+        over = list(matters) if event.kind is EventKind.VANISHED else [key]
+        for old in over:
+            if old in matters:
+                superseded[matters.pop(old).id] = f"{event.kind} came after it"
+        matters[key] = parcel
+    newest = {parcel.id for matters in latest.values() for parcel in matters.values()}
+    return [parcel for parcel in parcels if parcel.id in newest]
 
 
 def _worth_telling(parcel: Owed, suppressed: dict[int, str]) -> bool:

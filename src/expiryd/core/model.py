@@ -10,6 +10,8 @@ from sys import intern
 from types import MappingProxyType
 from typing import NewType
 
+from expiryd.core.duration import in_utc
+
 ItemId = NewType("ItemId", str)
 """`collector/local-id`; a collector's own item is the collector's name alone."""
 
@@ -64,14 +66,22 @@ class Lifetime:
     basis: Basis = Basis.EMBEDDED
     span: timedelta | None = None
 
+    def __post_init__(self) -> None:
+        for at in (self.expires_at, self.issued_at, self.not_before):
+            if at is not None and at.tzinfo is None:
+                raise ValueError(f"{at} has no time zone: make every time of a Lifetime an aware one")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A state that is not a date. `code` is a stable word such as `unsafe-permissions`."""
+    """A state that is not a date. `code` is a stable word such as `unsafe-permissions`, not `expiry` or `blind`."""
 
     code: str
     severity: Severity
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        _refuse_taken(self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,9 @@ class Measure:
     warning: float | None = None
     critical: float | None = None
     higher_is_worse: bool = True
+
+    def __post_init__(self) -> None:
+        _refuse_taken(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +208,11 @@ class ItemState:
     def generation(self) -> str:
         return generation_of(self.observation)
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is a matter by now that it cannot be seen."""
+        return any(alert.aspect == BLIND for alert in self.alerts)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -226,4 +244,9 @@ def generation_of(observation: Observation) -> str:
     if observation.generation:
         return observation.generation
     expires = observation.lifetime.expires_at if observation.lifetime else None
-    return expires.isoformat() if expires else "-"
+    return in_utc(expires).isoformat() if expires else "-"
+
+
+def _refuse_taken(aspect: str) -> None:
+    if aspect in (EXPIRY, BLIND):
+        raise ValueError(f"`{aspect}` is the daemon's own word: give the finding or measure another name")

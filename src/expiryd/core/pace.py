@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,16 +25,18 @@ class Rate:
     @classmethod
     def parse(cls, text: str) -> Rate:
         """`1/1s`, `20/10m`. Raises ValueError for anything else."""
-        count, slash, per = text.partition("/")
-        if not slash or not count.isdigit() or int(count) < 1:
+        written = re.fullmatch(r"([0-9]{1,9})/(.+)", text.strip())
+        rate = cls(int(written[1]), parse_duration(written[2])) if written else None
+        if rate is None or rate.count < 1 or rate.per <= timedelta(0):
             raise ValueError("write a rate such as 1/1s or 20/10m")
-        return cls(int(count), parse_duration(per))
+        return rate
 
     def wait(self, sent: Sequence[datetime], now: datetime) -> timedelta:
         """How long until one more may go. `sent` holds the times of the last messages, oldest first."""
         if len(sent) < self.count:
             return timedelta(0)
-        return max(sent[-self.count] + self.per - now, timedelta(0))
+        since = max(now - sent[-self.count], timedelta(0))  # a clock that was put back makes no one wait longer
+        return max(self.per - since, timedelta(0))
 
 
 def backoff(attempts: int, salt: str) -> timedelta:

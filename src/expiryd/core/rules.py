@@ -13,7 +13,12 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Thresholds on the time remaining, the cooldown by severity (None: never repeat), and the lifetime by rule."""
+    """By what an item is judged.
+
+    `critical`, `warning` and `info` are thresholds on the time remaining. `cooldown` says, by severity, how long after
+    it was told a matter is told again (longer than zero; None: never). `lifetime` dates what carries no date of its
+    own. After `blind_after` looks in a row that could not see an item, that is a matter of its own.
+    """
 
     critical: timedelta = 7 * DAY
     warning: timedelta = 30 * DAY
@@ -64,6 +69,8 @@ class Resolved:
 
 def amend(rules: Rules, say: Say) -> Rules:
     """The rules with one level's thresholds laid over them."""
+    if say is NOTHING_SAID:
+        return rules
     return replace(
         rules,
         critical=rules.critical if say.critical is None else say.critical,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from expiryd.core.duration import later
 from expiryd.core.model import Basis, Lifetime, Observation
 from expiryd.core.rules import Resolved
 
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 _FIRM = frozenset({Basis.VERIFIED, Basis.EMBEDDED, Basis.TTL})
 
 
@@ -29,26 +29,17 @@ def _lifetime(seen: Observation, by: Resolved, rotated_at: datetime | None) -> L
     found, item = seen.lifetime, by.item
     if found is not None and found.basis in _FIRM and found.expires_at is not None:
         return found
+    base = found or Lifetime()
+    issued = item.issued_at or base.issued_at
     if item.never_expires:
-        return Lifetime(basis=Basis.NONE, issued_at=item.issued_at)
+        return replace(base, expires_at=None, issued_at=issued, basis=Basis.NONE)
     if item.expires_at is not None:
-        return Lifetime(expires_at=item.expires_at, issued_at=item.issued_at, basis=Basis.TYPED)
-    if found is not None and (found.expires_at is not None or found.basis is Basis.NONE):
+        return replace(base, expires_at=item.expires_at, issued_at=issued, basis=Basis.TYPED)
+    if base.expires_at is not None or base.basis is Basis.NONE:
         return found
-    span = (found.span if found is not None else None) or by.rules.lifetime
+    span = base.span or by.rules.lifetime
     if span is None or (found is None and not seen.generation):
         return found
-    issued = _latest(item.issued_at or (found.issued_at if found else None), rotated_at)
-    expires = None if issued is None else _later(issued, span)
-    return Lifetime(expires_at=expires, issued_at=issued, basis=Basis.POLICY, span=span)
-
-
-def _latest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)
-
-
-def _later(start: datetime, span: timedelta) -> datetime:
-    try:
-        return start + span
-    except OverflowError:
-        return END_OF_TIME
+    issued = max((at for at in (issued, rotated_at) if at is not None), default=None)
+    expires = None if issued is None else later(issued, span)
+    return replace(base, expires_at=expires, issued_at=issued, basis=Basis.POLICY, span=span)

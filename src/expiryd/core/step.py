@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from expiryd.core.duration import later
 from expiryd.core.model import (
     BLIND,
     EXPIRY,
     Alert,
+    Basis,
     Blind,
     Event,
     EventKind,
@@ -17,11 +19,10 @@ from expiryd.core.model import (
     Observation,
     Severity,
     collector_of,
-    generation_of,
 )
 from expiryd.core.rules import Resolved, Rules
 from expiryd.core.settle import settle
-from expiryd.core.severity import Verdict, judge, next_change, overall, severity_of
+from expiryd.core.severity import Verdict, blindness, judge, next_blindness, next_change, overall
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,11 @@ class Step:
 
 
 def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved, now: datetime) -> Step:
-    """A look saw the item. Returns a Step with the very same state when nothing at all has changed."""
-    rotated_at = _rotation(before, seen, now)
+    """A look saw the item. Returns a Step with the very same state when nothing at all has changed.
+
+    Other thresholds than last time take effect at the next `evaluate`.
+    """
+    rotated_at = _rotation(before, seen, by, now)
     settled = settle(seen, by, rotated_at)
     if before is not None and _unchanged(before, settled, now):
         return Step(before)
@@ -51,8 +55,8 @@ def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved,
 
 
 def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
-    """Time passed and nothing was looked at: judge what was last seen again."""
-    if any(alert.aspect == BLIND for alert in before.alerts):
+    """Time passed or the rules changed, and nothing was looked at: judge what was last seen again."""
+    if before.is_blind:
         severity, verdicts = Severity.UNKNOWN, _blind_verdicts(before, rules, now)
     else:
         severity, verdicts = _judged(before.observation, rules, now)
@@ -86,10 +90,11 @@ def vanish(before: ItemState, now: datetime) -> Event:
 
 
 def renewed(before: Observation, after: Observation) -> bool:
-    """Whether the end moved away: a later date, or none where there was one."""
-    was = before.lifetime.expires_at if before.lifetime else None
-    will = after.lifetime.expires_at if after.lifetime else None
-    return was is not None and after.lifetime is not None and (will is None or will > was)
+    """Whether the end moved away: a later date, or never where there was one. An unknown end is no news of that."""
+    was, will = before.lifetime, after.lifetime
+    if was is None or was.expires_at is None or will is None:
+        return False
+    return will.basis is Basis.NONE if will.expires_at is None else will.expires_at > was.expires_at
 
 
 def told(alert: Alert, at: datetime) -> Alert:
@@ -105,17 +110,24 @@ def given_up(alert: Alert, at: datetime) -> Alert:
 def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     """When to evaluate again, if no look does so before: a threshold crossed or a cooldown over."""
     moments = [moment for alert in state.alerts if (moment := _repeat_at(alert, rules))]
-    crossing = next_change(state.observation.lifetime, rules, now)
+    crossing = (next_blindness if state.is_blind else next_change)(state.observation.lifetime, rules, now)
     return min([*moments, crossing] if crossing else moments, default=None)
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rotation(before: ItemState | None, seen: Observation, now: datetime) -> datetime | None:
-    if before is None or not before.observation.generation or not seen.generation:
-        return before.rotated_at if before else None
-    return before.rotated_at if before.observation.generation == seen.generation else now
+def _rotation(before: ItemState | None, seen: Observation, by: Resolved, now: datetime) -> datetime | None:
+    """When the credential seen is known to have taken the place of another, unless its issue date says it better."""
+    if before is None:
+        return None
+    known, is_now = before.observation, seen.generation
+    if not known.generation or not is_now or known.generation == is_now:
+        return before.rotated_at
+    was = known.lifetime.issued_at if known.lifetime else None
+    said = by.item.issued_at or (seen.lifetime.issued_at if seen.lifetime else None)
+    dated_anew = said is not None and (was is None or was < said)
+    return None if dated_anew else now
 
 
 def _unchanged(before: ItemState, settled: Observation, now: datetime) -> bool:
@@ -128,15 +140,9 @@ def _judged(seen: Observation, rules: Rules, now: datetime) -> tuple[Severity, t
 
 
 def _blind_verdicts(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> tuple[Verdict, ...]:
-    """Blindness weighs what it hides: critical when the last known date is near or past, else warning.
-
-    The other open matters are held as they are: not seeing is no news of them.
-    """
-    known = next((alert for alert in state.alerts if alert.aspect == BLIND), None)
-    lifetime = state.observation.lifetime
-    hides = severity_of(lifetime.expires_at, rules, now) if lifetime and lifetime.expires_at else Severity.WARNING
-    weight = max(Severity.WARNING, min(hides, Severity.CRITICAL))
-    verdict = Verdict(BLIND, weight, reason or (known.detail if known else ""))
+    """Blindness, and the other open matters held as they are: not seeing is no news of them."""
+    known = next((alert.detail for alert in state.alerts if alert.aspect == BLIND), "")
+    verdict = Verdict(BLIND, blindness(state.observation.lifetime, rules, now), reason or known)
     held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
     return (*held, verdict)
 
@@ -147,18 +153,19 @@ def _transition(
     open_before = {alert.aspect: alert for alert in before.alerts} if before else {}
     alerts: list[Alert] = []
     events: list[Event] = []
-    if before is not None and EXPIRY in open_before and generation_of(before.observation) != state.generation:
+    if before is not None and EXPIRY in open_before and before.generation != state.generation:
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), now))
     for verdict in verdicts:
-        alert, kind = _advance(open_before.pop(verdict.aspect, None), verdict, state, rules, now)
+        known = open_before.pop(verdict.aspect, None)
+        alert, kind = _advance(known, verdict, state, rules, now)
         alerts.append(alert)
         if kind is not None:
-            events.append(_news(kind, state, alert, before, now))
+            events.append(_news(kind, state, alert, known, now))
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
     state = replace(state, alerts=tuple(alerts))
     state = replace(state, wake_at=wake_at(state, rules, now))
-    return Step(state, tuple(events))
+    return Step(before if before == state else state, tuple(events))
 
 
 def _advance(
@@ -182,7 +189,7 @@ def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
     """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking."""
     ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
     cooldown = rules.cooldown.get(alert.severity)
-    return None if ended is None or ended < alert.asked_at or cooldown is None else ended + cooldown
+    return None if ended is None or ended < alert.asked_at or cooldown is None else later(ended, cooldown)
 
 
 def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:
@@ -203,15 +210,14 @@ def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -
     )
 
 
-def _news(kind: EventKind, state: ItemState, alert: Alert, before: ItemState | None, now: datetime) -> Event:
-    was = next((a.severity for a in before.alerts if a.aspect == alert.aspect), None) if before else None
+def _news(kind: EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
     return _event(
         kind,
         state,
         aspect=alert.aspect,
         generation=alert.generation,
         severity=alert.severity,
-        before=Severity.HEALTHY if was is None else was,
+        before=known.severity if known else Severity.HEALTHY,
         detail=alert.detail,
         now=now,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from expiryd.api import Clock, ExpirydError, Log, Observation
 from expiryd.config.model import Config
-from expiryd.core.model import Event, Finding, ItemState
+from expiryd.core.duration import say_left
+from expiryd.core.model import Event, Finding, ItemState, Severity
 from expiryd.core.rules import Rules
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
@@ -21,6 +22,8 @@ from expiryd.engine.tasks import Tasks
 from expiryd.store.port import Look, Outcome, Store, StoreError
 
 PULSE = timedelta(seconds=1)
+STALE = 60.0
+"""Seconds without a sign of life after which a part counts as stuck."""
 CLOCK_JUMP = timedelta(seconds=30)
 RETRY_FIRST = timedelta(minutes=1)
 PRUNE_EVERY = timedelta(hours=6)
@@ -28,17 +31,6 @@ PRUNE_EVERY = timedelta(hours=6)
 
 class RestartNeeded(ExpirydError):
     """A setting changed that only a restart can honour."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """Ages in seconds of the last signs of life; `store_error` is empty while the store answers."""
-
-    scheduler: float
-    pulse: float
-    couriers: dict[str, float]
-    store: float
-    store_error: str
 
 
 class Daemon:
@@ -53,6 +45,7 @@ class Daemon:
         metrics: Metrics,
         load: Callable[[], Awaitable[Config]],
         tools_for: ToolsFor,
+        rehearse: bool = False,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -66,6 +59,7 @@ class Daemon:
         self._store_seen = self._pulse_seen = clock.monotonic()
         self._load = load
         self._tools_for = tools_for
+        self._rehearse = rehearse
         self._graph: Graph | None = None
         self._background = Tasks(log)
         self._reloading = asyncio.Lock()
@@ -78,7 +72,7 @@ class Daemon:
         """The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built."""
         await self.ledger.load()
         self.ledger.wake_all(self.clock.now())
-        graph = await build(config, self._tools_for)
+        graph = await build(config, self._tools_for, rehearse=self._rehearse)
         self.schedule.start()
         self._install(graph, immediate=immediate)
         self.metrics.reloaded(self.clock.now(), config.hash)
@@ -97,7 +91,7 @@ class Daemon:
             try:
                 config = await self._load()
                 self._refuse_what_needs_a_restart(config)
-                graph = await build(config, self._tools_for)
+                graph = await build(config, self._tools_for, rehearse=self._rehearse)
             except (ExpirydError, ValueError) as problem:
                 self.metrics.reload_failed()
                 self.log.error("config.rejected", problem=str(problem))
@@ -119,15 +113,22 @@ class Daemon:
             raise RuntimeError("the daemon has not been started")
         return self._graph
 
-    def vitals(self) -> Vitals:
+    def stuck(self) -> list[str]:
+        """The parts that make no progress any more. The watchdog is fed only while there are none."""
         now = self.clock.monotonic()
-        return Vitals(
-            scheduler=now - self.schedule.beat_at,
-            pulse=now - self._pulse_seen,
-            couriers={name: now - courier.alive_at for name, courier in self.graph.couriers.items()},
-            store=now - self._store_seen,
-            store_error=self.store_error,
-        )
+        signs = {"scheduler": self.schedule.beat_at, "pulse": self._pulse_seen, "store": self._store_seen}
+        return [part for part, seen in signs.items() if now - seen > STALE] + self.graph.idle_couriers(now)
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        severities: Counter[Severity] = Counter()
+        for (_, severity), count in self.ledger.counts.items():
+            severities[severity] += count
+        bad = [f"{severities[s]} {s.word}" for s in sorted(Severity, reverse=True) if s > 0 and severities[s]]
+        runs = ((run, name) for name in self.graph.collectors if (run := self.schedule.next_run(name)))
+        soonest = min(runs, default=None)
+        upcoming = f"; next look {soonest[1]}, {say_left(soonest[0], self.clock.now())}" if soonest else ""
+        return f"{len(self.ledger)} items: {', '.join(bad) or 'all healthy'}{upcoming}"
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from expiryd.api import (
     NotifierConfig,
     PermanentError,
     Receipt,
+    SecretError,
     Severity,
     Thread,
     TransientError,
@@ -65,7 +66,8 @@ class Courier:
     depot: Depot
     failures: int = 0
     resume_at: datetime | None = None
-    alive_at: float = 0.0
+    sending_since: float | None = None
+    """Monotonic seconds, while a send is under way."""
     complaint: str = ""
     sent_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=1000))
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,7 +76,6 @@ class Courier:
     async def serve(self) -> None:
         """Deliver until told to stop; the message under way is finished first."""
         while not self._stopping:
-            self.alive_at = self.depot.clock.monotonic()
             self._wake.clear()
             try:
                 if await self.deliver() or self._stopping:
@@ -87,6 +88,10 @@ class Courier:
 
     def wake(self) -> None:
         self._wake.set()
+
+    def overdue(self, now: float) -> bool:
+        """Whether a send goes on long after its own time-out. `now` is monotonic."""
+        return self.sending_since is not None and now - self.sending_since > self.config.timeout.total_seconds() + 60
 
     def stop(self) -> None:
         self._stopping = True
@@ -132,18 +137,21 @@ class Courier:
 
     async def _send(self, message: Message) -> Receipt:
         limit = self.config.timeout
-        started = self.depot.clock.monotonic()
+        started = self.sending_since = self.depot.clock.monotonic()
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 return await self.notifier.send(message)
         except DeliveryError:
             raise
+        except SecretError as missing:
+            raise AuthError(str(missing)) from None
         except TimeoutError:
             raise TransientError(f"no answer within {format_duration(limit)} (`timeout`)", ambiguous=True) from None
         except Exception as bug:
             self.depot.log.error("notifier.crashed", notifier=self.name, exc_info=bug)
             raise TransientError(f"bug in the notifier: {type(bug).__name__}", ambiguous=True) from None
         finally:
+            self.sending_since = None
             self.sent_at.append(self.depot.clock.now())
             self.depot.metrics.latency(self.name, self.depot.clock.monotonic() - started)
 

@@ -13,6 +13,7 @@ from expiryd.core.model import Event
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Courier, Depot, about
 from expiryd.engine.ledger import Audience
+from expiryd.engine.rehearsal import Rehearsed
 from expiryd.engine.rulebook import Rulebook
 from expiryd.engine.tasks import Tasks
 
@@ -46,6 +47,14 @@ class Graph:
         for courier in self.couriers.values():
             courier.wake()
 
+    def idle_couriers(self, now: float) -> list[str]:
+        """Couriers that are dead, or deaf to their own time-out. `now` is monotonic."""
+        return [
+            f"courier {name}"
+            for name, courier in self.couriers.items()
+            if courier.overdue(now) or not self.services.runs(f"courier {name}")
+        ]
+
     async def close(self, patience: timedelta) -> list[str]:
         """Let what runs end by itself, then cancel it, then close every plugin; the names of what was cancelled."""
         late = await self.rest_couriers(patience)
@@ -60,7 +69,7 @@ class Graph:
         return await self.services.drain(patience)
 
 
-async def build(config: Config, tools_for: ToolsFor) -> Graph:
+async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) -> Graph:
     """Fallible and invisible: nothing live is touched until it returns. Raises ExpirydError or ValueError."""
     async with AsyncExitStack() as stack:
         collectors: dict[str, tuple[CollectorConfig, Collector]] = {}
@@ -72,7 +81,7 @@ async def build(config: Config, tools_for: ToolsFor) -> Graph:
         for name, reached in config.notifiers.items():
             notifier = reached.build(tools_for(name))
             stack.push_async_callback(notifier.aclose)
-            notifiers[name] = (reached, notifier)
+            notifiers[name] = (reached, Rehearsed(notifier, tools_for(name).log) if rehearse else notifier)
         log = tools_for("expiryd").log
         return Graph(
             config=config,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from expiryd.core.model import Alert, Event, ItemId, ItemState, collector_of
+from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
 from expiryd.core.rules import Rules
 from expiryd.core.step import Step, wake_at
 from expiryd.store.port import Change, Look, Store
@@ -39,6 +39,8 @@ class Ledger:
         self._store = store
         self._shards: defaultdict[Shard, dict[ItemId, ItemState]] = defaultdict(dict)
         self._next_wake: datetime | None = None
+        self.counts: Counter[tuple[str, Severity]] = Counter()
+        """Items by (category, severity), kept up to date change by change."""
         self.installation = ""
         self.last_looks: dict[str, Look] = {}
         self.last_good: dict[str, datetime] = {}
@@ -151,20 +153,30 @@ class Ledger:
 
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
+        self._uncount(self._shards[key].get(state.id))
         self._shards[key][state.id] = state
+        self.counts[_class(state)] += 1
         self.changed.add(key)
         if state.wake_at is not None and (self._next_wake is None or state.wake_at < self._next_wake):
             self._next_wake = state.wake_at
 
     def _drop(self, item: ItemId) -> None:
         key = _shard(item)
-        self._shards[key].pop(item, None)
+        self._uncount(self._shards[key].pop(item, None))
         self.changed.add(key)
+
+    def _uncount(self, state: ItemState | None) -> None:
+        if state is not None:
+            self.counts[_class(state)] -= 1
 
     def _note(self, look: Look) -> None:
         self.last_looks[look.collector] = look
         if look.outcome == "complete":
             self.last_good[look.collector] = look.finished_at
+
+
+def _class(state: ItemState) -> tuple[str, Severity]:
+    return state.observation.traits.category, state.severity
 
 
 def _shard(item: ItemId) -> Shard:

@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
-from cronsim import CronSim
 
 from expiryd.api import Clock, CollectorConfig, Log
-from expiryd.config.cron import parse_cron
+from expiryd.config.cron import next_fire
 
 HEARTBEAT = timedelta(seconds=1)
 _BEAT_JOB = "·heartbeat"
@@ -24,7 +23,7 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is not type
     """Cron as Debian means it (Sunday is 0 or 7, day of month OR day of week, once per DST night)."""
 
     def __init__(self, expression: str, zone: ZoneInfo) -> None:
-        self._expression = parse_cron(expression)
+        self._expression = expression
         self._zone = zone
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
@@ -33,7 +32,7 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is not type
         return self.after(moment)
 
     def after(self, moment: datetime) -> datetime:
-        return next(CronSim(self._expression, moment.astimezone(self._zone)))
+        return next_fire(self._expression, moment.astimezone(self._zone))
 
 
 class PeriodTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is not typed

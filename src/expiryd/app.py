@@ -1,0 +1,250 @@
+"""Puts the daemon together, runs it, and takes it apart in reverse: the only place that knows the concrete parts."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aiohttp
+import structlog
+from aiohttp.resolver import ThreadedResolver
+from pydantic import SecretStr
+
+from expiryd import __version__, log
+from expiryd.api import Clock, ExpirydError, Log, SecretError, SecretRef, Tools
+from expiryd.config.errors import ConfigError, ConfigProblem
+from expiryd.config.load import load
+from expiryd.config.model import Config
+from expiryd.config.walk import secret_refs
+from expiryd.engine.clock import SystemClock
+from expiryd.engine.daemon import Daemon
+from expiryd.engine.metrics import Metrics
+from expiryd.redact import Redactor
+from expiryd.registry import discover
+from expiryd.secrets import Fingerprint, Secrets, load_fingerprint_key
+from expiryd.store.port import Store
+from expiryd.store.sql import SqlStore
+from expiryd.systemd import Service, watchdog_interval
+from expiryd.web.server import serve
+
+THREADS = 16
+SOCKET_NAME = "expiryd.sock"
+
+
+class AlreadyRunning(ExpirydError):
+    """Another daemon works with the same state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What comes from outside. Tests replace `clock` and `make_store`; nothing else is replaceable."""
+
+    paths: Sequence[Path]
+    environ: Mapping[str, str]
+    immediate: bool = False
+    dry_run: bool = False
+    clock: Clock | None = None
+    make_store: Callable[[str], Store] = SqlStore
+
+
+async def load_config(paths: Sequence[Path], environ: Mapping[str, str], secrets: Secrets) -> Config:
+    """The config, with every secret it names proven to be there. Raises ConfigError with all problems at once."""
+    collectors, notifiers = discover()
+    config = await asyncio.to_thread(load, paths, environ=environ, collectors=collectors, notifiers=notifiers)
+    problems = []
+    for path, ref in secret_refs(config):
+        if ref.command is not None or ref.age is not None:
+            continue  # may ask a person or take seconds: read when it is needed
+        try:
+            await secrets.read(ref)
+        except SecretError as missing:
+            problems.append(ConfigProblem(path, str(missing)))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+async def database_url(config: Config, secrets: Secrets) -> str:
+    """Where the state is kept. Holds the password: not to be shown."""
+    database = config.daemon.database
+    if database is None:
+        return f"sqlite:///{config.daemon.state_dir / 'expiryd.db'}"
+    if isinstance(database, SecretRef):
+        return (await secrets.read(database)).reveal()
+    return database.get_secret_value() if isinstance(database, SecretStr) else str(database)
+
+
+async def run(setting: Setting) -> None:
+    """The daemon, until a signal ends it. Raises ConfigError, AlreadyRunning, StoreError or another ExpirydError."""
+    redactor = Redactor()
+    secrets = Secrets(setting.environ, redactor.add)
+    config = await load_config(setting.paths, setting.environ, secrets)
+    told = config.daemon
+    journal = log.configure(level=told.log_level, format=told.log_format, file=told.log_file, redactor=redactor)
+    async with AsyncExitStack() as stack:
+        stack.callback(journal.close)
+        daemon = await _assemble(setting, config, secrets, stack)
+        await _live(daemon, setting, journal, stack)
+
+
+async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: AsyncExitStack) -> Daemon:
+    clock = setting.clock or SystemClock()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "expiryd"))
+    state_dir = config.daemon.state_dir
+    _make_directory(state_dir)
+    url = await database_url(config, secrets)
+    if setting.dry_run:
+        state_dir, url = await _rehearsal(setting, url, stack)
+    stack.callback(_lock(state_dir))
+    fingerprint = Fingerprint(load_fingerprint_key(config.daemon.state_dir))
+    store = setting.make_store(url)
+    await store.open()
+    stack.push_async_callback(store.aclose)
+    http = await stack.enter_async_context(open_http())
+    logger: Log = structlog.get_logger()
+    daemon: Daemon
+
+    def tools_for(name: str) -> Tools:
+        return Tools(
+            name=name,
+            clock=clock,
+            http=http,
+            log=structlog.get_logger().bind(plugin=name),
+            secret=secrets.read,
+            fingerprint=fingerprint,
+            timezone=config.daemon.timezone,
+            installation=daemon.ledger.installation,
+        )
+
+    daemon = Daemon(
+        store=store,
+        clock=clock,
+        log=logger,
+        metrics=Metrics(__version__),
+        load=lambda: load_config(setting.paths, setting.environ, secrets),
+        tools_for=tools_for,
+        rehearse=setting.dry_run,
+    )
+    await daemon.start(config, immediate=setting.immediate)
+    stack.push_async_callback(daemon.stop, config.daemon.drain)
+    return daemon
+
+
+async def _live(daemon: Daemon, setting: Setting, journal: log.Journal, stack: AsyncExitStack) -> None:
+    """Serve, tell systemd, and wait for the end."""
+    config = daemon.graph.config
+    await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
+    service = Service.of(setting.environ)
+    ending, reloading = asyncio.Event(), asyncio.Event()
+    _handle_signals(ending, reloading, journal)
+    feed = watchdog_interval(setting.environ) or timedelta(seconds=10)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_feed(daemon, service, feed, ending))
+        group.create_task(_reload_on(daemon, service, reloading, ending))
+        daemon.log.info("daemon.ready", version=__version__, items=len(daemon.ledger), config=config.hash[:12])
+        service.ready(daemon.summary())
+        await ending.wait()
+        reloading.set()
+    service.stopping("draining")
+    daemon.log.info("daemon.stopping")
+
+
+async def _reload_on(daemon: Daemon, service: Service, asked: asyncio.Event, ending: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        if ending.is_set():
+            return
+        asked.clear()
+        service.reloading(daemon.clock.monotonic())
+        try:
+            await daemon.reload()
+            service.ready(daemon.summary())
+        except (ExpirydError, ValueError) as problem:
+            # kept, logged and counted by the daemon; systemd is told that the old one goes on
+            service.ready(f"kept the old configuration: {str(problem).splitlines()[0]}")
+
+
+async def _feed(daemon: Daemon, service: Service, every: timedelta, ending: asyncio.Event) -> None:
+    """Feed the watchdog only while the scheduler, the pulse and every courier really move."""
+    while not ending.is_set():
+        if stuck := daemon.stuck():
+            daemon.log.error("daemon.stuck", parts=stuck)
+        else:
+            service.watchdog()
+        service.status(daemon.summary())
+        try:
+            async with asyncio.timeout(every.total_seconds()):
+                await ending.wait()
+        except TimeoutError:
+            continue
+
+
+def _handle_signals(ending: asyncio.Event, reloading: asyncio.Event, journal: log.Journal) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        ending.set()
+        loop.remove_signal_handler(number)  # the second one ends the process at once
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, reloading.set)
+    loop.add_signal_handler(signal.SIGUSR1, journal.reopen)
+
+
+# ── parts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_http() -> aiohttp.ClientSession:
+    """One client for the few configured API endpoints, resolving as the operating system does."""
+    connector = aiohttp.TCPConnector(resolver=ThreadedResolver(), limit=50, limit_per_host=10)
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=120, connect=15),
+        headers={"User-Agent": f"expiryd/{__version__}"},
+    )
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([ConfigProblem("daemon.state_dir", f"cannot make {path}: {error.strerror}")]) from None
+
+
+def _lock(state_dir: Path) -> Callable[[], None]:
+    """Held on an open descriptor, so that it ends with the process however that ends."""
+    path = state_dir / "expiryd.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunning(f"another expiryd (pid {holder or 'unknown'}) works with {state_dir}") from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return lambda: os.close(descriptor)
+
+
+async def _rehearsal(setting: Setting, url: str, stack: AsyncExitStack) -> tuple[Path, str]:
+    """A dry run works on a copy of the state, so that nobody counts as told."""
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="expiryd-dry-run-")))
+    target = directory / "expiryd.db"
+    if url.startswith("sqlite:///") and Path(url.removeprefix("sqlite:///")).exists():
+        real = SqlStore(url)
+        await real.open()
+        try:
+            await real.backup(target)
+        finally:
+            await real.aclose()
+    return directory, f"sqlite:///{target}"

@@ -1,0 +1,109 @@
+"""Items and alerts as other people's tools read them: plain JSON values under the pinned keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from expiryd.core.model import EXPIRY, Alert, Event, ItemState, Severity
+from expiryd.core.wording import action
+
+
+def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> dict[str, Any]:
+    """One item. `observed_at` is when it was last seen; times are RFC 3339 UTC, `days_left` is floored."""
+    seen, lifetime, traits = state.observation, state.observation.lifetime, state.observation.traits
+    worst = max(state.alerts, key=lambda alert: alert.severity, default=None)
+    blind = next((alert for alert in state.alerts if alert.aspect == "blind"), None)
+    findings = [{"code": f.code, "severity": f.severity.word, "detail": f.detail} for f in seen.findings]
+    if blind is not None:
+        findings.append({"code": blind.aspect, "severity": blind.severity.word, "detail": blind.detail})
+    return {
+        "item": state.id,
+        "collector": state.collector,
+        "category": traits.category,
+        "kind": seen.kind,
+        "title": seen.title or seen.id,
+        "severity": state.severity.word,
+        "days_left": _days(lifetime.expires_at, now) if lifetime and lifetime.expires_at else None,
+        "expires_at": _time(lifetime.expires_at) if lifetime else None,
+        "issued_at": _time(lifetime.issued_at) if lifetime else None,
+        "basis": lifetime.basis.value if lifetime else None,
+        "findings": findings,
+        "measures": [
+            {"name": m.name, "value": m.value, "unit": m.unit, "warning": m.warning, "critical": m.critical}
+            for m in seen.measures
+        ],
+        "owner": traits.owner,
+        "runbook": traits.runbook,
+        "used_by": list(traits.used_by),
+        "action": action(state.severity, worst.aspect if worst else EXPIRY),
+        "labels": dict(traits.labels),
+        "observed_at": _time(observed_at),
+        "generation": state.generation,
+        "first_seen": _time(state.first_seen),
+    }
+
+
+def alert_row(state: ItemState, alert: Alert, now: datetime) -> dict[str, Any]:
+    """One open matter. Its id is the item with the aspect behind a `#`."""
+    lifetime, traits = state.observation.lifetime, state.observation.traits
+    return {
+        "id": f"{alert.item}#{alert.aspect}",
+        "item": alert.item,
+        "aspect": alert.aspect,
+        "generation": alert.generation,
+        "severity": alert.severity.word,
+        "title": state.observation.title or state.observation.id or state.id,
+        "detail": alert.detail,
+        "category": traits.category,
+        "owner": traits.owner,
+        "runbook": traits.runbook,
+        "expires_at": _time(lifetime.expires_at) if lifetime else None,
+        "days_left": _days(lifetime.expires_at, now) if lifetime and lifetime.expires_at else None,
+        "opened_at": _time(alert.opened_at),
+        "asked_at": _time(alert.asked_at),
+        "told_at": _time(alert.told_at),
+        "state": "told" if alert.told_at and alert.told_at >= alert.asked_at else "owed",
+        "action": action(alert.severity, alert.aspect),
+    }
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """One transition."""
+    return {
+        "kind": event.kind.value,
+        "at": _time(event.at),
+        "item": event.item,
+        "aspect": event.aspect,
+        "generation": event.generation,
+        "severity": event.severity.word,
+        "before": event.before.word,
+        "title": event.title,
+        "expires_at": _time(event.expires_at),
+        "detail": event.detail,
+        "owner": event.traits.owner,
+        "category": event.traits.category,
+    }
+
+
+def worst_first(states: list[ItemState]) -> list[ItemState]:
+    """Most severe first, unknown after warnings, then the soonest end, then the name."""
+
+    def order(state: ItemState) -> tuple[float, bool, datetime, str]:
+        lifetime = state.observation.lifetime
+        end = lifetime.expires_at if lifetime else None
+        weight = 1.5 if state.severity is Severity.UNKNOWN else float(state.severity)
+        return -weight, end is None, end or state.first_seen, state.id
+
+    return sorted(states, key=order)
+
+
+def _days(expires_at: datetime, now: datetime) -> int:
+    return (expires_at - now).days
+
+
+def _time(at: datetime | None) -> str | None:
+    if at is None:
+        return None
+    text = at.astimezone(UTC).isoformat()
+    return text.removesuffix("+00:00") + "Z"
