@@ -202,7 +202,7 @@ class ItemState:
     rotated_at: datetime | None = None
     blind_looks: int = 0
     alerts: tuple[Alert, ...] = ()
-    wake_at: datetime | None = None
+    wake_at: datetime | None = field(default=None, compare=False)
 
     @property
     def generation(self) -> str:

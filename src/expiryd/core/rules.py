@@ -49,7 +49,7 @@ class Say:
     owner: str = ""
     runbook: str = ""
     used_by: tuple[str, ...] = ()
-    labels: Mapping[str, str] = NO_LABELS
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     issued_at: datetime | None = None
     expires_at: datetime | None = None
     never_expires: bool = False
