@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7, pkcs12
 
 from expiryd.api import Finding, Secret, Severity
@@ -17,6 +18,7 @@ from expiryd.collectors._x509 import BROKEN, explain
 
 _BEGIN = b"-----BEGIN "
 _CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
+_WHITESPACE = b" \t\r\n"
 _JAVA_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _LARGEST_CERTIFICATE = 256 * 1024  # with all the alternative names that fit in, its parser holds everyone up for 50 ms
 _MOST_ROUNDS = 2_000_000  # about 0.2 s, in which a PKCS#12 file stops the whole process: its parser lets nobody in
@@ -121,7 +123,7 @@ def _take_armoured(label: bytes, body: bytes | None, contents: Contents) -> None
         contents.faults.append("its END line is missing")
     else:
         try:
-            der = binascii.a2b_base64(b"".join(body.split()), strict_mode=True)
+            der = binascii.a2b_base64(body.translate(None, _WHITESPACE), strict_mode=True)
             if label in {b"PKCS7", b"CMS"}:
                 _take_pkcs7(der, contents)
             elif label == b"X509 CRL":
@@ -196,21 +198,35 @@ def _take_pkcs12(der: bytes, password: Secret | None, contents: Contents) -> Non
             "and would hold up everything else; write it again with fewer"
         )
     try:
-        store = pkcs12.load_pkcs12(der, password.reveal().encode() if password else None)
-        if store.key is not None:
-            contents.private_key = True
-        for entry in [store.cert, *store.additional_certs]:
-            if entry is not None:
-                alias = (entry.friendly_name or b"").decode("utf-8", "replace")
-                contents.add("certificate", entry.certificate.public_bytes(Encoding.DER), alias)
-        contents.recognised = True
+        store = _open_pkcs12(der, password)
+    except UnsupportedAlgorithm as error:
+        raise Unopened(f"this PKCS#12 file is written in a way not known here: {explain(error)}") from None
     except BROKEN as error:
         if "password" not in str(error).lower():
             contents.faults.append(f"PKCS#12: {explain(error)}")
-        elif password is None:
+            return
+        if password is None:
             raise Unopened("this PKCS#12 file needs a password; set `password` of the collector") from None
-        else:
-            raise Unopened("wrong password for this PKCS#12 file, or it is damaged; correct `password`") from None
+        raise Unopened("wrong password for this PKCS#12 file, or it is damaged; correct `password`") from None
+    contents.recognised = True
+    contents.private_key = contents.private_key or store.key is not None
+    for entry in [store.cert, *store.additional_certs]:
+        if entry is not None:
+            alias = (entry.friendly_name or b"").decode("utf-8", "replace")
+            contents.add("certificate", entry.certificate.public_bytes(Encoding.DER), alias)
+
+
+def _open_pkcs12(der: bytes, password: Secret | None) -> pkcs12.PKCS12KeyAndCertificates:
+    """With the password, or with none: the files that need none are often among others that need one."""
+    if password is None:
+        return pkcs12.load_pkcs12(der, None)
+    try:
+        return pkcs12.load_pkcs12(der, password.reveal().encode())
+    except ValueError as error:
+        try:
+            return pkcs12.load_pkcs12(der, None)
+        except ValueError:
+            raise error from None
 
 
 def _split_java(data: bytes, password: Secret | None, contents: Contents) -> None:

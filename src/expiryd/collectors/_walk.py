@@ -11,6 +11,8 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from expiryd.collectors._files import shown
+
 _MAGIC = re.compile(r"[*?\[]")
 _EVERYTHING = ("**", "*")
 
@@ -91,7 +93,7 @@ class Walk:
                 pass  # gone since it was listed; a pattern that finds nothing at all is told by the reader
             except OSError as error:
                 yield Obstacle(
-                    folder, f"cannot list {folder}: {error.strerror}; let the user that runs expiryd list it"
+                    folder, f"cannot list {shown(folder)}: {error.strerror}; let the user that runs expiryd list it"
                 )
             pending += reversed([place for place in below if place not in seen])
             seen.update(below)

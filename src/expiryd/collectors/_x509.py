@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import TypeVar
 
 from cryptography import x509
@@ -168,7 +169,7 @@ def describe_revocations(der: bytes) -> Revocations:
         number=str(numbers[0]) if numbers and numbers[0].bit_length() <= _LONGEST_CRL_NUMBER else "",
         this_update=this_update,
         next_update=next_update,
-        fingerprint=crl.fingerprint(SHA256()).hex(),
+        fingerprint=sha256(der).hexdigest(),  # unlike that of cryptography it lets others run meanwhile
         findings=tuple(findings),
     )
 
@@ -199,7 +200,7 @@ def explain(error: Exception) -> str:
     _, wrapped, inner = text.partition("ParseError { kind: ")
     if not wrapped:
         return printable(text) or type(error).__name__
-    kind, _, location = inner.rstrip(" }").partition(", location: ")
+    kind, _, location = inner.removesuffix(" }").partition(", location: ")
     places = [place.strip(' "').rpartition("::")[2] for place in location.strip("[] ").split(",") if place.strip(' "')]
     return printable(kind.strip() + (f" at {', '.join(places)}" if places else ""))
 

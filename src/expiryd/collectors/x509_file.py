@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BeforeValidator, Field
+from typing import Literal
 
 from expiryd.api import (
     Blind,
@@ -27,7 +25,7 @@ from expiryd.api import (
     Tools,
 )
 from expiryd.collectors._containers import Contents, Unopened, promising, split
-from expiryd.collectors._files import FileGone, permission_findings, read_bounded
+from expiryd.collectors._files import FileGone, Paths, permission_findings, read_bounded, shown
 from expiryd.collectors._walk import Candidate, Origin, Walk
 from expiryd.collectors._x509 import Facts, Revocations, describe, describe_revocations, load, malformed, printable
 
@@ -40,18 +38,13 @@ _HEAD = 4096
 _FILES_A_STEP = 64
 _TOLD = 5
 
-Patterns = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
-]
-
 
 class X509FileConfig(CollectorConfig):
     """`path`: files, globs (`**` too) and directories. `exclude`: globs on the whole path. `password`: of keystores."""
 
     type: Literal["x509-file"]
-    path: Annotated[Patterns, Field(min_length=1)]
-    exclude: Patterns = ()
+    path: Paths
+    exclude: Paths = ()
     password: SecretRef | None = None
 
     def build(self, tools: Tools) -> X509Files:
@@ -105,7 +98,7 @@ class _Look:
         """Raises CollectError naming what could not be seen, and each pattern that leads to nothing."""
         for number, pattern in enumerate(self._patterns):
             if not self._fruitful >> number & 1:
-                self.troubles.append(f"{_escaped(pattern)} leads to no certificate; correct `path` or create the file")
+                self.troubles.append(f"{shown(pattern)} leads to no certificate; correct `path` or create the file")
         if self.troubles:
             more = len(self.troubles) - _TOLD
             told = "; ".join(self.troubles[:_TOLD]) + (f"; and {more} more" if more > 0 else "")
@@ -118,21 +111,31 @@ class _Look:
             return
         try:
             contents = split(read_bounded(Path(path), LARGEST_FILE), self.password)
-        except FileGone as error:
-            if candidate.origin is Origin.NAMED or os.path.islink(path):  # noqa: PTH114  a link that leads nowhere
+        except FileGone as error:  # what was only found may go at any time
+            if candidate.origin is Origin.NAMED:
+                yield from self._missing(candidate, str(error))
+        except CollectError as error:
+            if promised:
                 yield self._blind(path, str(error))
-        except (CollectError, Unopened) as error:
-            if promised or isinstance(error, Unopened):
-                yield self._blind(path, f"{path}: {error}")
+        except Unopened as error:
+            yield self._blind(path, f"{shown(path)}: {error}")
         else:
             if contents.parts or (promised and contents.faults):
                 yield from _observations(path, contents)
             elif candidate.origin is Origin.NAMED or (promised and not contents.recognised):
                 yield _nothing(path, contents)
 
+    def _missing(self, candidate: Candidate, reason: str) -> Iterator[Blind]:
+        """If nothing else was asked for, not an item but the whole source is out of sight."""
+        if len(self._patterns) > 1:
+            yield self._blind(candidate.path, reason)
+        else:
+            self._fruitful |= candidate.sources  # told, and why
+            self.troubles.append(reason)
+
     def _blind(self, path: str, reason: str) -> Blind:
-        self.troubles.append(_escaped(reason))
-        return Blind(_escaped(path), _escaped(reason), "certificate")
+        self.troubles.append(reason)
+        return Blind(shown(path), reason, "certificate")
 
 
 def _observations(path: str, contents: Contents) -> Iterator[Observation]:
@@ -144,21 +147,26 @@ def _observations(path: str, contents: Contents) -> Iterator[Observation]:
     facts, faults = _facts(contents)
     about_file = contents.findings + _open_key(path, contents)
     own = _own([entry for _, entry in facts], broken=bool(faults))
-    shown = _escaped(path)
+    file = shown(path)
     if faults:
-        detail = f"{len(faults)} of {len(faults) + len(facts)} entries of {shown} can't be read ({faults[0]})"
-        name = shown if own is None else f"{shown}#malformed"
-        yield Observation(name, "certificate", Path(shown).name, findings=(*about_file, malformed(detail)))
+        detail = f"{len(faults)} of {len(faults) + len(facts)} entries of {file} can't be read ({faults[0]})"
+        name = file if own is None else f"{file}#malformed"
+        yield Observation(name, "certificate", Path(file).name, findings=(*about_file, malformed(detail)))
         about_file = ()
-    taken: Counter[str] = Counter()
+    taken: Counter[str] = Counter((file, f"{file}#malformed"))
     for alias, entry in sorted(facts, key=lambda pair: (pair[1] is not own, *_newest_first(pair[1]))):
-        name = shown
+        name = file
         if entry is not own:
-            name = f"{shown}#{printable(alias) or entry.title}"
-            taken[name] += 1
-            name += f"~{taken[name]}" if taken[name] > 1 else ""
+            name = f"{file}#{printable(alias) or entry.title}"
+            name = _distinct(name, taken)
         yield _observation(name, entry, about_file)
         about_file = ()
+
+
+def _distinct(name: str, taken: Counter[str]) -> str:
+    """`name`, or the first free of `name~2`, `name~3`, …"""
+    taken[name] += 1
+    return name if taken[name] == 1 else _distinct(f"{name}~{taken[name]}", taken)
 
 
 def _own(entries: Sequence[Facts | Revocations], *, broken: bool) -> Facts | Revocations | None:
@@ -205,11 +213,11 @@ def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Findin
 
 
 def _nothing(path: str, contents: Contents) -> Observation:
-    shown = _escaped(path)
+    file = shown(path)
     what = "a private key, a request or parameters, but" if contents.recognised else "nothing that is PEM, DER or JKS:"
-    detail = f"{shown} holds {what} no certificate; is it the right file, and was it written to the end?"
+    detail = f"{file} holds {what} no certificate; is it the right file, and was it written to the end?"
     finding = Finding("not-a-certificate", Severity.WARNING, detail)
-    return Observation(shown, "certificate", Path(shown).name, findings=(finding, *_open_key(path, contents)))
+    return Observation(file, "certificate", Path(file).name, findings=(finding, *_open_key(path, contents)))
 
 
 def _open_key(path: str, contents: Contents) -> tuple[Finding, ...]:
@@ -226,10 +234,3 @@ def _promising(path: str) -> bool:
             return promising(file.read(_HEAD))
     except OSError:  # nobody said that it should be readable
         return False
-
-
-def _escaped(text: str) -> str:
-    """A path may hold line breaks, terminal commands and bytes that are no text."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
