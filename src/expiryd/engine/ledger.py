@@ -89,7 +89,13 @@ class Ledger:
         look: Look | None = None,
     ) -> list[Event]:
         """State, events and the duty to tell in one transaction; memory follows only when it holds."""
-        changed = [step.state for step in steps if self.get(step.state.id) is not step.state]
+        changed = []
+        for step in steps:
+            before = self.get(step.state.id)
+            if before is None or before != step.state:
+                changed.append(step.state)
+            elif before is not step.state:
+                self._wake(step.state)
         events = [event for step in steps for event in step.events] + [last.event for last in gone if last.event]
         if not (changed or gone or look):
             return []
@@ -154,9 +160,13 @@ class Ledger:
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
         self._uncount(self._shards[key].get(state.id))
-        self._shards[key][state.id] = state
         self.counts[_class(state)] += 1
         self.changed.add(key)
+        self._wake(state)
+
+    def _wake(self, state: ItemState) -> None:
+        """Only the time of the next evaluation is new, which is derived and not stored."""
+        self._shards[_shard(state.id)][state.id] = state
         if state.wake_at is not None and (self._next_wake is None or state.wake_at < self._next_wake):
             self._next_wake = state.wake_at
 
