@@ -130,7 +130,9 @@ class EnvFile(Collector):
             chosen = [path / f"{stem}{self._suffix()}" for stem in (".tokens", ".env")]
             present = [_Source(file, listed=False) for file in chosen if file.exists() or file.is_symlink()]
         except OSError as error:
-            raise CollectError(f"cannot look into {shown(path)}: {error.strerror}; let expiryd's user in") from None
+            raise CollectError(
+                f"cannot look into {shown(path)}: {error.strerror}; let the user that runs expiryd in"
+            ) from None
         if listed and not present:
             raise CollectError(f"{shown(path)} holds neither {chosen[0].name} nor {chosen[1].name}: create one")
         return present

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -408,3 +410,27 @@ async def test_build_reads_the_environment_at_the_look(
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("APP_ENV", "production")
     assert [reading.id for reading in await readings(collector)][1] == f"{tmp_path}/.tokens.prod:A"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_what_another_user_may_not_see_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """A child without root's rights looks at a file, a directory and a glob in a place closed to it."""
+    write(tmp_path / ".tokens", "A=x\n")
+    tmp_path.chmod(0o700)
+    program = f"""
+import asyncio, os
+from expiryd.api import CollectError
+from expiryd.collectors.env_file import EnvFileConfig
+from expiryd.testing import readings
+for path in ("/.tokens", "/.tokens", "", "/*.env"):
+    config = EnvFileConfig(type="env-file", names=[], path={str(tmp_path)!r} + path)
+    try:
+        print(*(reading.id for reading in asyncio.run(readings(config.build(None)))))
+    except CollectError as error:
+        print(error)
+    os.setuid(65534)  # after a first look, which loads all modules, for they may be closed to that user too
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    seen, *told = ran.stdout.splitlines()
+    assert (seen, len(told)) == (f"{tmp_path}/.tokens", 3), ran.stderr
+    assert all(str(tmp_path) in line and "let the user that runs expiryd" in line for line in told)
