@@ -11,12 +11,12 @@ import signal
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from expiryd.api import ExpirydError, Secret, SecretError, SecretRef
 
 LIMIT = 64 * 1024
-COMMAND_SECONDS = 10.0
 KEY_BYTES = 32
 
 # What `pass`, `gpg`, `sops` and the like need to find their own keys; nothing of the daemon's own secrets.
@@ -38,11 +38,21 @@ def _forget(_value: str) -> None:
 
 
 class Secrets:
-    """Resolves references. Every value read is first given to `remember`, so that whatever prints can mask it."""
+    """Resolves references. Every value read is first given to `remember`, so that whatever prints can mask it.
 
-    def __init__(self, environ: Mapping[str, str], remember: Callable[[str], None] = _forget) -> None:
+    `patience` is how long a command may take to answer.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        remember: Callable[[str], None] = _forget,
+        *,
+        patience: timedelta = timedelta(seconds=10),
+    ) -> None:
         self._environ = environ
         self._remember = remember
+        self._patience = patience.total_seconds()
         directory = environ.get("CREDENTIALS_DIRECTORY")
         self._credentials = Path(directory) if directory else None
 
@@ -127,11 +137,11 @@ class Secrets:
             raise SecretError(f"cannot run {ref}: {reason}") from None
         status = None
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(self._patience):
                 output = await _bounded(ref, process)
                 status = await process.wait()
         except TimeoutError:
-            raise SecretError(f"{ref} did not answer within {COMMAND_SECONDS:g} s; was it asking something?") from None
+            raise SecretError(f"{ref} did not answer within {self._patience:g} s; was it asking something?") from None
         finally:
             if status is None:  # time-out, flood or cancellation: a helper of it may hold the pipe open, so the group
                 with contextlib.suppress(ProcessLookupError):

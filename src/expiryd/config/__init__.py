@@ -12,7 +12,7 @@ from expiryd.config.model import (
     PolicyConfig,
     Retention,
 )
-from expiryd.config.walk import secret_refs
+from expiryd.config.walk import check_secrets, secret_refs
 
 __all__ = [
     "CategoryConfig",
@@ -24,6 +24,7 @@ __all__ = [
     "HttpToken",
     "PolicyConfig",
     "Retention",
+    "check_secrets",
     "default_paths",
     "load",
     "next_fire",

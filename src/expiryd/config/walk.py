@@ -1,4 +1,4 @@
-"""Walks through validated models: makes relative paths absolute and finds the references to secrets."""
+"""Walks through validated models: makes relative paths absolute, finds and checks the references to secrets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from expiryd.api import SecretRef
-from expiryd.config.errors import Key, spell
+from expiryd.config.errors import ConfigProblem, Key, spell
 from expiryd.config.model import Config
+from expiryd.secrets import Secrets
 
 _PATH_KEYS = frozenset({"path", "directory"})
 _PATH_ENDINGS = ("_file", "_dir", "_directory", "_path")
@@ -50,6 +52,17 @@ def _beside(directory: Path, path: str) -> str:
 def secret_refs(config: Config) -> list[tuple[str, SecretRef]]:
     """Every reference to a secret and where it stands, in the order of the config."""
     return [(spell(place), ref) for place, ref in _refs(config, ())]
+
+
+def check_secrets(config: Config, environ: Mapping[str, str]) -> list[ConfigProblem]:
+    """What is wrong with the references and the permissions of what they name. Nothing is read, no command runs."""
+    secrets = Secrets(environ)
+    problems = [ConfigProblem(place, text) for place, ref in secret_refs(config) for text in secrets.problems(ref)]
+    database = config.daemon.database
+    if isinstance(database, SecretStr) and urlsplit(database.get_secret_value()).password:
+        text = 'a password stands here in plain text; write { env = "NAME" } or { file = "/path" } with the whole URL'
+        problems.append(ConfigProblem("daemon.database", text))
+    return problems
 
 
 def _refs(value: object, place: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], SecretRef]]:
