@@ -91,11 +91,11 @@ def split(data: bytes, password: Secret | None = None) -> Contents:
     contents = Contents()
     if data.startswith(_JAVA_MAGIC):
         _split_java(data, password, contents)
-    elif data[:1] == bytes((_der.SEQUENCE,)) and promising(data[:64]):
+        return contents
+    for label, body in _armoured(data):
+        _take_armoured(label, body, contents)
+    if not contents.parts and promising(data[:64]):  # last, since text may begin like DER: with a 0
         _split_der(data, password, contents)
-    else:
-        for label, body in _armoured(data):
-            _take_armoured(label, body, contents)
     return contents
 
 
