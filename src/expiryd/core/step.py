@@ -58,6 +58,8 @@ def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
     """Time passed or the rules changed, and nothing was looked at: judge what was last seen again."""
     if before.is_blind:
         severity, verdicts = Severity.UNKNOWN, _blind_verdicts(before, rules, now)
+    elif before.blind_looks and before.severity is Severity.UNKNOWN:
+        severity, verdicts = Severity.UNKNOWN, ()  # missed before it was ever seen: there is nothing to judge yet
     else:
         severity, verdicts = _judged(before.observation, rules, now)
     return _transition(before, replace(before, severity=severity), verdicts, rules, now)
