@@ -70,13 +70,18 @@ class Daemon:
 
     async def start(self, config: Config, *, immediate: bool = False) -> None:
         """The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built."""
-        await self.ledger.load()
-        self.ledger.wake_all(self.clock.now())
-        graph = await build(config, self._tools_for, rehearse=self._rehearse)
+        await self.prepare(config)
         self.schedule.start()
-        self._install(graph, immediate=immediate)
-        self.metrics.reloaded(self.clock.now(), config.hash)
+        self.schedule.install(self._rhythms(), self._last_looks(), immediate=immediate)
+        self.graph.employ()
         self._background.spawn(self._beat(), "pulse")
+
+    async def prepare(self, config: Config) -> None:
+        """Everything but the timers: looks, ticks and deliveries happen when somebody asks for them."""
+        await self.ledger.load()
+        graph = await build(config, self._tools_for, rehearse=self._rehearse)
+        self.ledger.wake_all(self.clock.now())
+        self._adopt(graph)
 
     async def stop(self, patience: timedelta) -> list[str]:
         """Drain: no new looks, what runs may end, couriers finish the message they carry. Names what was cancelled."""
@@ -100,9 +105,11 @@ class Daemon:
             patience = old.config.daemon.drain
             # the same notifier must not be served twice at once, so the old couriers rest before the new begin
             await old.rest_couriers(patience)
-            self._install(graph)
             self.ledger.wake_all(self.clock.now())
-            self.metrics.reloaded(self.clock.now(), config.hash)
+            self._adopt(graph)
+            if self.schedule.running:
+                self.schedule.install(self._rhythms(), self._last_looks())
+                graph.employ()
             self.log.info("config.reloaded", hash=config.hash)
             self._background.spawn(old.close(patience), "close old graph")
             return config
@@ -149,6 +156,11 @@ class Daemon:
         while self.graph.looks.runs(name):
             await self.graph.looks.ended(name)
         return self.ledger.last_looks.get(name)
+
+    async def tick(self) -> None:
+        """Judge what time alone may have changed. Raises StoreError."""
+        if self.graph.cycle is not None:
+            self._told_of(await self.graph.cycle.tick())
 
     async def _look(self, graph: Graph, name: str) -> None:
         config, collector = graph.collectors[name]
@@ -220,8 +232,7 @@ class Daemon:
             try:
                 await self.store.ping()
                 self._store_seen, self.store_error = self.clock.monotonic(), ""
-                if self.graph.cycle is not None:
-                    self._told_of(await self.graph.cycle.tick())
+                await self.tick()
                 await self._prune()
             except StoreError as failure:
                 self._store_failed(failure)
@@ -249,15 +260,10 @@ class Daemon:
 
     # ── the graph ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _install(self, graph: Graph, *, immediate: bool = False) -> None:
+    def _adopt(self, graph: Graph) -> None:
         """From here on everything new happens with this graph. Synchronous: nothing can see half of it."""
         graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log)
-        self._graph = graph
-        zone = graph.config.daemon.timezone
-        rhythms = {name: Rhythm.of(config, zone) for name, (config, _) in graph.collectors.items()}
-        self.schedule.install(rhythms, self._last_looks(), immediate=immediate)
-        self.metrics.collectors(graph.collectors, self.ledger.last_good)
-        graph.employ(
+        graph.hire(
             Depot(
                 store=self.store,
                 ledger=self.ledger,
@@ -268,6 +274,13 @@ class Daemon:
                 complain=self._complain,
             )
         )
+        self._graph = graph
+        self.metrics.collectors(graph.collectors, self.ledger.last_good)
+        self.metrics.reloaded(self.clock.now(), graph.config.hash)
+
+    def _rhythms(self) -> dict[str, Rhythm]:
+        zone = self.graph.config.daemon.timezone
+        return {name: Rhythm.of(config, zone) for name, (config, _) in self.graph.collectors.items()}
 
     def _rules(self, state: ItemState) -> Rules:
         return self.graph.rulebook.of(state)

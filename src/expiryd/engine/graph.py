@@ -37,11 +37,15 @@ class Graph:
     cycle: Cycle | None = None
     _owned: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    def employ(self, depot: Depot) -> None:
-        """Put the couriers to work."""
+    def hire(self, depot: Depot) -> None:
+        """A courier for every notifier."""
         for name, (config, notifier) in self.notifiers.items():
             self.couriers[name] = Courier(name, config, notifier, depot)
-            self.services.spawn(self.couriers[name].serve(), f"courier {name}")
+
+    def employ(self) -> None:
+        """Put the couriers to work."""
+        for name, courier in self.couriers.items():
+            self.services.spawn(courier.serve(), f"courier {name}")
 
     def wake_couriers(self) -> None:
         for courier in self.couriers.values():

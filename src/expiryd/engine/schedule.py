@@ -126,6 +126,8 @@ class Schedule:
 
     def retry(self, name: str, delay: timedelta) -> None:
         """Look once more before the next regular time, if that is further away."""
+        if not self.running:
+            return
         regular = self.next_run(name)
         at = self._clock.now() + delay
         if name in self._rhythms and (regular is None or at < regular):
@@ -142,8 +144,13 @@ class Schedule:
         self._timer.add_job(self._beat, PeriodTrigger(HEARTBEAT), id=_BEAT_JOB, replace_existing=True)
         self._timer.wakeup()
 
+    @property
+    def running(self) -> bool:
+        return bool(self._timer.running)
+
     def stop(self) -> None:
-        self._timer.shutdown(wait=False)
+        if self._timer.running:
+            self._timer.shutdown(wait=False)
 
     async def _fire(self, name: str) -> None:
         self._trigger(name)

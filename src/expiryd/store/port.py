@@ -158,7 +158,7 @@ class Store(Protocol):
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
     ) -> None:
-        """Give leased parcels back, owed again at `due`; `batch` is kept when the attempt's end is unknown, else None."""
+        """Give leased parcels back, owed at `due`; `batch` is kept when the end of the attempt is unknown, else None."""
 
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
         """The references this notifier returned for these (item, generation)."""

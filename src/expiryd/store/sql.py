@@ -75,6 +75,10 @@ class SqlStore:
     # ── items ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def load(self) -> Known:
+        async with self._write() as connection:
+            # nobody else works with this store, so whoever leased these has died; they were due, so they are due now
+            lapsed = update(parcel).where(parcel.c.fate == Fate.LEASED, owed)
+            await connection.execute(lapsed.values(fate=Fate.PENDING, due_at=parcel.c.created_at))
         memo, items, last = Memo(), list[ItemState](), None
         async with self._read() as connection:
             id_ = (await connection.execute(select(installation.c.id))).scalar_one()
@@ -122,6 +126,12 @@ class SqlStore:
                 rows = await connection.execute(statements.parcels(chunk))
                 taken += [_parcel_of(row, notifier, memo) for row in rows]
         return taken
+
+    async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
+        async with self._write() as connection:
+            for ids in _chunks(parcels):
+                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
+                await connection.execute(mine.values(batch=batch, due_at=until))
 
     async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None:
         async with self._write() as connection:
