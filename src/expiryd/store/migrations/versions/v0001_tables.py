@@ -94,23 +94,26 @@ def _outbox() -> None:
 
 
 def _looks() -> None:
-    said = (
-        sa.Column("started_at", sa.BigInteger, nullable=False),
-        sa.Column("finished_at", sa.BigInteger, nullable=False),
-        sa.Column("outcome", sa.Text, nullable=False),
-        sa.Column("items", sa.Integer, nullable=False),
-        sa.Column("reason", sa.Text, nullable=False),
-    )
     op.create_table(
         "look",
         sa.Column("id", _ID, primary_key=True),
         sa.Column("collector", sa.Text, nullable=False),
-        *(column.copy() for column in said),
+        *_said(),
         sa.Index(None, "finished_at"),
     )
     op.create_table(
         "collector",
         sa.Column("collector", sa.Text, primary_key=True),
-        *said,
+        *_said(),
         sa.Column("good_at", sa.BigInteger),
+    )
+
+
+def _said() -> tuple[sa.Column, ...]:
+    return (
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("finished_at", sa.BigInteger, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("items", sa.Integer, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
     )
