@@ -1,7 +1,7 @@
 """Turns one HTTP exchange into the outcome of a delivery, in one place for every notifier that speaks HTTP.
 
 Time-outs are the engine's: it cancels. The single exception is the body of a refusal, which is only a courtesy:
-it is waited for `PATIENCE` seconds, so that a dripping server does not turn a clear 429 into an unclear time-out.
+it is waited for `PATIENCE` (one second), so that a dripping server does not turn a clear 429 into an unclear time-out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from expiryd.api import AuthError, DeliveryError, PermanentError, Tools, Transie
 from ._secrecy import excerpt
 
 EXCERPT_BYTES = 4096
-PATIENCE = 2.0
+PATIENCE = 1.0
 MOST_RETRY_AFTER = timedelta(hours=24)
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _UNTIMED = aiohttp.ClientTimeout(total=None)
@@ -59,7 +59,7 @@ class Answer:
     @property
     def said(self) -> str:
         """`: what it said`, redacted and short, or nothing."""
-        words = excerpt(self.text, self.secrets)
+        words = excerpt(self.body[:EXCERPT_BYTES].decode("utf-8", "replace"), self.secrets)
         return f": {words}" if words else ""
 
 

@@ -223,7 +223,8 @@ class Attempt:
 
     def _words(self, code: int, text: str) -> str:
         username, password = self._login
-        return f"{code} {excerpt(text, (password, f'\0{username}\0{password}'), opaque=False)}".strip()
+        secrets = (password, f"\0{username}\0{password}")  # the second as AUTH PLAIN spells it
+        return f"{code} {excerpt(text, secrets, opaque=False)}".strip()
 
     def hang_up(self) -> None:
         """At once, also when cancelled: an orderly TLS farewell could hang on a server that hangs."""

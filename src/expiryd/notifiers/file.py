@@ -34,7 +34,9 @@ from ._markup import code, fenced, markdown, markdown_value
 
 MOST_EVENTS = 200
 MOST_ITEM = 80
-_MEND_IT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.EROFS, errno.ENAMETOOLONG})
+_MEND_IT = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
 
 
 class FileConfig(NotifierConfig):

@@ -48,7 +48,7 @@ class GithubIssueConfig(NotifierConfig):
     """`[notifiers.NAME] type = "github-issue"`. The first label is also how an issue is found again."""
 
     type: Literal["github-issue"]
-    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+/(?!\.{1,2}$)[A-Za-z0-9_.-]+$")]
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
     token: SecretRef
     api_url: Annotated[str, AfterValidator(_address)] = "https://api.github.com"
     labels: Annotated[tuple[Label, ...], BeforeValidator(_list), Field(min_length=1)] = ("token-expiry",)

@@ -144,12 +144,12 @@ def _runbook(runbook: str) -> Sequence[dict[str, Any]]:
     if not runbook:
         return []
     linked = is_link(runbook) and len(runbook) <= MOST_LINK
-    element = _mrkdwn(f"📖 <{_href(runbook)}|Runbook>") if linked else _plain(f"📖 Runbook: {one_line(runbook)}", 1000)
+    element = (
+        _mrkdwn(f"📖 <{runbook.translate(_ESCAPES)}|Runbook>")
+        if linked
+        else _plain(f"📖 Runbook: {one_line(runbook)}", 1000)
+    )
     return [{"type": "context", "elements": [element]}]
-
-
-def _href(url: str) -> str:
-    return url.translate(_ESCAPES).replace("|", "%7C")
 
 
 def _section(text: str) -> dict[str, Any]:

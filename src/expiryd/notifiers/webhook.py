@@ -65,7 +65,7 @@ def _sendable(name: str, value: str) -> str:
 
 
 Address = Annotated[
-    Annotated[str, Tag("text"), AfterValidator(_address)] | Annotated[SecretRef, Tag("reference")],
+    Annotated[str, AfterValidator(_address), Tag("text")] | Annotated[SecretRef, Tag("reference")],
     Discriminator(_kind),
 ]
 HeaderValue = Annotated[Annotated[str, Tag("text")] | Annotated[SecretRef, Tag("reference")], Discriminator(_kind)]

@@ -1,0 +1,33 @@
+"""What a receiver says can be quoted, and no secret with it."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expiryd.notifiers._secrecy import excerpt
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", exclude_categories=("Cc",)), min_size=6, max_size=80))
+def test_a_secret_is_struck_out_in_every_usual_spelling(secret: str) -> None:
+    secret = secret.strip() or "secret"
+    if len(secret) < 4 or secret in "bad: and … an HTML page":
+        return
+    coded = base64.b64encode(secret.encode()).decode()
+    said = excerpt(f"bad: {secret} and {coded} and {quote(secret, safe='')}", [secret])
+    assert secret not in said
+    assert coded not in said
+
+
+def test_a_long_run_without_a_space_may_be_a_part_of_a_secret_and_is_not_quoted() -> None:
+    assert excerpt("token ghp_abcdefghijklmnopqrstuvwxyz is bad") == "token … is bad"
+    assert excerpt("250 OK id=1uVwXy-00000001AbC-2dEf", opaque=False) == "250 OK id=1uVwXy-00000001AbC-2dEf"
+
+
+def test_it_is_one_short_line_and_a_page_is_named_as_such() -> None:
+    assert excerpt("a\n\tb\x1b[31m") == "a b[31m"
+    assert len(excerpt("so long " * 1000)) == 200
+    assert excerpt("  <!DOCTYPE html><p>Sign in") == "an HTML page"

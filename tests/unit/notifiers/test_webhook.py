@@ -1,0 +1,7 @@
+"""x"""
+
+from tests.fakes.messages import message
+
+
+def test_x():
+    assert message().key
