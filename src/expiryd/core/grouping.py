@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from expiryd.core.model import Event, EventKind, ItemId
+from expiryd.core.model import Event, EventKind, ItemId, Severity
 
 MOST_THREADS = 20
 """More threads than this at once (a first look at a large store) leave as one digest instead."""
@@ -90,10 +90,17 @@ def _drafts(parcels: Sequence[Owed], threaded: bool) -> list[Draft]:
     for parcel in parcels:
         threads.setdefault((parcel.event.item, parcel.event.generation), []).append(parcel)
     opening = [key for key, group in threads.items() if not any(p.told or p.event.kind.closes for p in group)]
+    crowd: list[Owed] = []
     if len(opening) > MOST_THREADS:
         crowd = [parcel for key in opening for parcel in threads.pop(key)]
-        return [*(_draft(group, True, None) for group in threads.values()), Draft(tuple(crowd))]
-    return [_draft(group, True, None) for group in threads.values()]
+    groups = [crowd, *threads.values()] if crowd else threads.values()
+    return [_draft(group, threaded, None) for group in sorted(groups, key=_urgency)]
+
+
+def _urgency(parcels: Sequence[Owed]) -> int:
+    """The most severe first, what is over last: the rate of a notifier may make the rest wait."""
+    events = (parcel.event for parcel in parcels)
+    return -max((event.severity for event in events if not event.kind.closes), default=Severity.UNKNOWN - 1)
 
 
 def _draft(parcels: Sequence[Owed], threaded: bool, batch: str | None) -> Draft:

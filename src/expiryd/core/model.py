@@ -191,7 +191,8 @@ class ItemState:
 
     `observation` is the last good one, with dates and traits already settled by the rules.
     `rotated_at` is when a change of generation was witnessed. `blind_looks` counts looks in a row that
-    could not see it. `wake_at` is the next moment at which time alone may change the judgement.
+    could not see it. `wake_at` is the next moment at which time alone may change the judgement;
+    it follows from the rest and the rules, so states that differ in it alone are equal.
     """
 
     id: ItemId

@@ -167,7 +167,9 @@ def _transition(
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
     state = replace(state, alerts=tuple(alerts))
     state = replace(state, wake_at=wake_at(state, rules, now))
-    return Step(before if before == state else state, tuple(events))
+    if before is not None and before == state and before.wake_at == state.wake_at:
+        state = before
+    return Step(state, tuple(events))
 
 
 def _advance(

@@ -71,7 +71,7 @@ class World:
     def take(self, step: Step) -> None:
         """Remember the outcome of a step, after proving what every step promises."""
         before, self.state = self.state, step.state
-        if before is not None and before == step.state:
+        if before is not None and before == step.state and before.wake_at == step.state.wake_at:
             assert step.state is before, "nothing changed, yet it is another object"
             assert not step.events
         for event in step.events:

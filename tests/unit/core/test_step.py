@@ -259,6 +259,16 @@ def test_an_unchanged_look_and_an_unchanged_judgement_give_the_very_same_state(e
     assert evaluate(state, world.rules, world.now).state is state
 
 
+def test_a_state_whose_wake_up_alone_is_out_of_date_gets_the_right_one() -> None:
+    world = World()
+    sees(ends="20d")(world)
+    assert world.state is not None
+    stale = replace(world.state, wake_at=START)
+    assert evaluate(stale, world.rules, START).state.wake_at == moment("13d0.000001s")
+    same = evaluate(world.state, world.rules, START)
+    assert same.state is world.state
+
+
 # ── saying it again ───────────────────────────────────────────────────────────────────────────────────
 
 
