@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from expiryd.core.duration import in_utc
 from expiryd.core.model import EXPIRY, Alert, Event, ItemState, Severity
 from expiryd.core.wording import action
 
@@ -105,5 +106,5 @@ def _days(expires_at: datetime, now: datetime) -> int:
 def _time(at: datetime | None) -> str | None:
     if at is None:
         return None
-    text = at.astimezone(UTC).isoformat()
+    text = in_utc(at).isoformat()
     return text.removesuffix("+00:00") + "Z"

@@ -57,6 +57,7 @@ class World:
 
     def pass_to(self, when: datetime) -> None:
         """Let time pass, waking up for every judgement that is due on the way."""
+        self._prove_sleep(when)
         while self.state is not None and self.state.wake_at is not None and self.state.wake_at <= when:
             self.now = max(self.state.wake_at, self.now)
             self.wakes += 1
@@ -66,6 +67,7 @@ class World:
             assert step.events or step.state.severity != before.severity, f"woken at {self.now} for nothing"
             assert step.state.wake_at is None or step.state.wake_at > self.now, "due again at once"
             self.take(step)
+            self._prove_sleep(when)
         self.now = when
 
     def take(self, step: Step) -> None:
@@ -119,6 +121,14 @@ class World:
                 self.open[key] = event.severity
         self.events.append(event)
         self.heard.append((self.now - START, f"{event.kind} {event.aspect} {event.severity.word}"))
+
+    def _prove_sleep(self, when: datetime) -> None:
+        """Until it is to be woken, no judgement at any moment would say anything else."""
+        if self.state is not None:
+            last = when if self.state.wake_at is None else min(self.state.wake_at - timedelta(microseconds=1), when)
+            if last >= self.now:
+                step = evaluate(self.state, self.rules, last)
+                assert (step.state, step.events) == (self.state, ()), f"{self.state.wake_at} is too late to wake up"
 
     def _prove_severity(self, state: ItemState) -> None:
         worst = max((alert.severity for alert in state.alerts), default=Severity.HEALTHY)
