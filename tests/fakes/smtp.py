@@ -115,7 +115,7 @@ class _Server(SMTP):
 
 
 class FakeSmtp:
-    """`security` starttls, tls or none; `login` demands AUTH. `mails` are those it took, parsed."""
+    """`security` starttls, tls or none; `login` offers AUTH (and demands it after STARTTLS). `mails`: those it took."""
 
     def __init__(
         self,
@@ -161,8 +161,9 @@ class FakeSmtp:
             hostname="mail.example.org",
             tls_context=self._context if self._security == "starttls" else None,
             require_starttls=self._security == "starttls",
-            auth_required=self._login,
+            auth_required=self._login and self._security == "starttls",  # it warns when it sees no TLS of its own
             auth_require_tls=self._security == "starttls",
+            auth_exclude_mechanism=() if self._login else ("LOGIN", "PLAIN"),
             authenticator=self._authenticate,
             enable_SMTPUTF8=self._smtputf8,
             decode_data=False,

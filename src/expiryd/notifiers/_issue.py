@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from expiryd.api import Event, EventKind, Message, Severity, action, badge, facts, headline, say_time
 
-from ._markup import code, fenced, fit, markdown, markdown_value, one_line
+from ._markup import GAP, fenced, fit, markdown, markdown_value, one_line
 
 MOST_TITLE = 256
 MOST_BODY = 65_536
@@ -104,7 +104,7 @@ def is_over(message: Message, body: str) -> bool:
 def comment(message: Message, marks: Marks, mention: str) -> str:
     """The news. People are called only when it is worse than what they know."""
     worse = any(event.kind in {EventKind.RAISED, EventKind.WORSENED} for event in message.events)
-    told = "\n".join(f"- {_news(event, message)}" for event in message.events[:MOST_ROWS]) or fenced(message.text)
+    told = "\n".join(f"- {_news(event, message)}" for event in message.events[:MOST_ROWS]) or _verbatim(message.text)
     left = len(message.events) - MOST_ROWS
     more = f"\n- … and {left} more." if left > 0 else ""
     runbooks = dict.fromkeys(event.traits.runbook for event in message.events if event.traits.runbook)
@@ -129,7 +129,7 @@ def _section(message: Message, marks: Marks, before: Iterable[tuple[str, str, st
     parts = [
         marks.opening,
         f"**{markdown(message.subject, 500)}**",
-        "\n".join(table) if rows else fenced(message.text),
+        "\n".join(table) if rows else _verbatim(message.text),
         *_about(message.events),
         f"_Kept by expiryd, last at {say_time(message.at)}. What you write above or below this part stays._",
         END,
@@ -143,7 +143,7 @@ def _row(event: Event, message: Message) -> str:
     if event.detail and event.detail not in headline(event, message.at):
         what += f" ({markdown(event.detail, 300)})"
     mark = f"<!-- row {_matter(event)} {state} -->"
-    return f"| {code(event.aspect, 80)} {mark} | {badge(event)} | {say_time(message.at)} | {what} |"
+    return f"| {markdown(event.aspect, 80)} {mark} | {badge(event)} | {say_time(message.at)} | {what} |"
 
 
 def _about(events: Iterable[Event]) -> list[str]:
@@ -157,8 +157,13 @@ def _about(events: Iterable[Event]) -> list[str]:
         if labels := ", ".join(f"{name}={value}" for name, value in event.traits.labels.items()):
             lines.setdefault("Labels", f"- **Labels:** {markdown(labels)}")
         if not event.kind.closes:
-            to_do.append(f"- [ ] {code(event.aspect, 80)}: {action(event.severity, event.aspect)}")
+            to_do.append(f"- [ ] {markdown(event.aspect, 80)}: {action(event.severity, event.aspect)}")
     return ["\n".join(block) for block in (lines.values(), list(dict.fromkeys(to_do))[:MOST_ROWS]) if block]
+
+
+def _verbatim(text: str) -> str:
+    """Several lines as they are, except that none can look like a mark of ours."""
+    return fenced(text.replace("<!--", f"<!{GAP}--"))
 
 
 def _rows(section: str) -> list[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from email.errors import NonASCIILocalPartDefect
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
@@ -23,11 +24,10 @@ def mailbox(text: str) -> Address:
     if not text.isprintable():
         raise ValueError("an e-mail address stands on one line")
     header = SMTPUTF8.header_factory("To", text)
-    if len(header.addresses) != 1 or header.defects or not header.addresses[0].username:
+    faults = [defect for defect in header.defects if not isinstance(defect, NonASCIILocalPartDefect)]
+    found = header.addresses[0] if len(header.addresses) == 1 else Address()
+    if faults or not found.username or not found.domain:
         raise ValueError(f"{text!r} is not one e-mail address such as team@example.org")
-    found = header.addresses[0]
-    if not found.domain:
-        raise ValueError(f"{text!r} lacks its domain: write team@example.org")
     if found.domain.isascii():
         return Address(found.display_name, found.username, found.domain)
     try:

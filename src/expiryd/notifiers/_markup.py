@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 
 ELLIPSIS = "…"
 GAP = "\u200b"
 """A zero-width space: behind `@` or `#` it breaks a mention or a reference without being seen."""
 
-_KEPT_CONTROLS = frozenset("\n\t")
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, line separators, and marks that turn the reading direction."""
+
 _MARKDOWN = {ord(sign): "\\" + sign for sign in "\\`*_[]<>&|~!"} | {ord("@"): "@" + GAP, ord("#"): "#" + GAP}
 _WEB_LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")
 
 
 def clean(text: str) -> str:
     """Without control characters, marks that turn the reading direction, and halves of surrogate pairs."""
-    whole = text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
-    return "".join(sign for sign in whole if sign in _KEPT_CONTROLS or not _is_hidden(sign))
+    return _HIDDEN.sub("", text.replace("\r\n", "\n").encode("utf-8", "replace").decode())
 
 
 def one_line(text: str) -> str:
@@ -77,7 +76,3 @@ def is_link(text: str) -> bool:
 def markdown_value(text: str) -> str:
     """A fact: a web address as a link, anything else as escaped text."""
     return f"<{text}>" if is_link(text) and len(text) <= 1000 else markdown(text)
-
-
-def _is_hidden(sign: str) -> bool:
-    return sign in _TURNING or unicodedata.category(sign) == "Cc"

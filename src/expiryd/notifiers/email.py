@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import ssl
 from collections.abc import Sequence
@@ -48,8 +49,11 @@ def _list(value: object) -> object:
 
 
 def _bare_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._:-]+|\[[A-Za-z0-9.:]+\]", text):
-        raise ValueError("write a host name or an address, without a port")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+            raise ValueError("write a host name or an address, without a port") from None
     return text
 
 
@@ -150,11 +154,11 @@ class Attempt:
         if username:
             self.step = "signing in"
             await self._smtp.login(username.encode(), password.encode())
-        utf8 = not all(address.username.isascii() for address in (sender, *recipients))
-        if utf8 and not self._smtp.supports_extension("smtputf8"):
-            raise aiosmtplib.SMTPNotSupported("")
-        encoding, options = ("utf-8", ["SMTPUTF8"]) if utf8 else ("ascii", [])
         self.step = "naming the sender"
+        utf8 = not all(address.username.isascii() for address in (sender, *recipients))
+        if utf8:
+            await self._require_smtputf8()
+        encoding, options = ("utf-8", ["SMTPUTF8"]) if utf8 else ("ascii", [])
         await self._smtp.mail(sender.addr_spec, options=options, encoding=encoding)
         self.step = "naming the recipients"
         await self._name_recipients(recipients, encoding)
@@ -163,6 +167,12 @@ class Attempt:
         with suppress(aiosmtplib.SMTPException, OSError):  # it is delivered: a bad farewell changes nothing
             await self._smtp.quit(timeout=1)
         return self._words(answer.code, answer.message)
+
+    async def _require_smtputf8(self) -> None:
+        if self._smtp.is_ehlo_or_helo_needed:
+            await self._smtp.ehlo()
+        if not self._smtp.supports_extension("smtputf8"):
+            raise aiosmtplib.SMTPNotSupported("SMTPUTF8")
 
     async def _name_recipients(self, recipients: Sequence[Address], encoding: str) -> None:
         errors = []

@@ -143,12 +143,10 @@ def _event(event: Event, message: Message) -> list[dict[str, Any]]:
 def _runbook(runbook: str) -> Sequence[dict[str, Any]]:
     if not runbook:
         return []
-    linked = is_link(runbook) and len(runbook) <= MOST_LINK
-    element = (
-        _mrkdwn(f"📖 <{runbook.translate(_ESCAPES)}|Runbook>")
-        if linked
-        else _plain(f"📖 Runbook: {one_line(runbook)}", 1000)
-    )
+    if is_link(runbook) and len(runbook) <= MOST_LINK:
+        element = _mrkdwn(f"📖 <{runbook.translate(_ESCAPES)}|Runbook>")
+    else:
+        element = _plain(f"📖 Runbook: {one_line(runbook)}", MOST_LINK)
     return [{"type": "context", "elements": [element]}]
 
 

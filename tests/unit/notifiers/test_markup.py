@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -16,7 +16,7 @@ HOSTILE = st.one_of(
     st.text(max_size=300),
     st.text(alphabet="`*_[]()<>&|~!@#\\ \n-:ax1", max_size=120),
     st.sampled_from(
-        ["</td>", "<!-- x -->", "@everyone", "[a](javascript:b)", "![](//e)", "```\n# x", "&lt;", "\ud800", "\u202e"]
+        ["</td>", "<!-- x -->", "@everyone", "[a](javascript:b)", "![](//e)", "```\n# x", "&lt;", "\ud800"]
     ),
 )
 
@@ -25,13 +25,15 @@ def shown(html: str) -> str:
     return unescape(re.sub(r"<[^>]*>", "", html)).replace(GAP, "").strip()
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_markdown_shows_exactly_the_text_and_makes_no_element(text: str) -> None:
-    html = GFM.render(f"x {markdown(text)} y")
+    html = GFM.render(f"x:{markdown(text)}:y")
     assert set(re.findall(r"<(/?\w+)", html)) <= {"p", "/p"}
-    assert shown(html) == " ".join(f"x {one_line(text)} y".replace(GAP, "").split())
+    assert shown(html) == f"x:{one_line(text)}:y".replace(GAP, "")
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_a_cell_of_a_table_holds_the_text_and_only_it(text: str) -> None:
     html = GFM.render(f"| a | b |\n| --- | --- |\n| {code(text)} | {markdown(text)} |\n")
@@ -39,6 +41,7 @@ def test_a_cell_of_a_table_holds_the_text_and_only_it(text: str) -> None:
     assert html.count("<tr>") == 2
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_a_code_span_is_the_exact_name(text: str) -> None:
     html = GFM.render(f"- **Token:** {code(text)}")
@@ -47,6 +50,7 @@ def test_a_code_span_is_the_exact_name(text: str) -> None:
     assert unescape(found[1]) == (one_line(text).replace("|", "¦") or "-")
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_nothing_closes_a_fence_from_inside(text: str) -> None:
     html = GFM.render(f"{fenced(text)}\n\nafter")
@@ -55,6 +59,7 @@ def test_nothing_closes_a_fence_from_inside(text: str) -> None:
     assert html.count("<pre>") == 1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.integers(min_value=1, max_value=40))
 def test_a_cut_keeps_within_utf16_units_and_never_splits_an_escape(text: str, limit: int) -> None:
     table = {ord("&"): "&amp;", ord("a"): "aaaa"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expiryd.notifiers._secrecy import excerpt
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_categories=("Cc",)), min_size=6, max_size=80))
 def test_a_secret_is_struck_out_in_every_usual_spelling(secret: str) -> None:
     secret = secret.strip() or "secret"
