@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,28 +12,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7, pkcs12
 
 from expiryd.api import Finding, Secret, Severity
-from expiryd.collectors import _der
+from expiryd.collectors import _der, _jks
 from expiryd.collectors._x509 import BROKEN, explain
 
 _BEGIN = b"-----BEGIN "
 _CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
 _WHITESPACE = b" \t\r\n"
-_JAVA_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _LARGEST_CERTIFICATE = 256 * 1024  # with all the alternative names that fit in, its parser holds everyone up for 50 ms
 _MOST_ROUNDS = 2_000_000  # about 0.2 s, in which a PKCS#12 file stops the whole process: its parser lets nobody in
-
-# What the Java keystore library and the deserialiser below it raise on what is not sound.
-_ANY_FAILURE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 class Unopened(ValueError):
@@ -74,7 +59,7 @@ class Contents:
 
 def promising(head: bytes) -> bool:
     """Whether a file that begins like this may hold a certificate: armour, a Java keystore, or nested DER."""
-    if _BEGIN in head or head.startswith(_JAVA_MAGIC):
+    if _BEGIN in head or head.startswith(_jks.MAGIC):
         return True
     if not head.startswith(bytes((_der.SEQUENCE,))) or len(head) < 8:
         return False
@@ -89,8 +74,8 @@ def split(data: bytes, password: Secret | None = None) -> Contents:
     noticed, not kept; PKCS#12 can't be read without opening them.
     """
     contents = Contents()
-    if data.startswith(_JAVA_MAGIC):
-        _split_java(data, password, contents)
+    if data.startswith(_jks.MAGIC):
+        _take_java(data, password, contents)
         return contents
     for label, body in _armoured(data):
         _take_armoured(label, body, contents)
@@ -184,7 +169,7 @@ def _take_pkcs7(der: bytes, contents: Contents) -> None:
         for certificate in certificates:
             contents.add("certificate", certificate.public_bytes(Encoding.DER))
     except BROKEN as error:
-        contents.faults.append(f"PKCS#7: {explain(error)}")
+        contents.faults.append(f"the PKCS#7 structure is damaged ({explain(error)})")
 
 
 def _take_pkcs12(der: bytes, password: Secret | None, contents: Contents) -> None:
@@ -203,7 +188,7 @@ def _take_pkcs12(der: bytes, password: Secret | None, contents: Contents) -> Non
         raise Unopened(f"this PKCS#12 file is written in a way not known here: {explain(error)}") from None
     except BROKEN as error:
         if "password" not in str(error).lower():
-            contents.faults.append(f"PKCS#12: {explain(error)}")
+            contents.faults.append(f"the PKCS#12 file is damaged ({explain(error)})")
             return
         if password is None:
             raise Unopened("this PKCS#12 file needs a password; set `password` of the collector") from None
@@ -229,26 +214,17 @@ def _open_pkcs12(der: bytes, password: Secret | None) -> pkcs12.PKCS12KeyAndCert
             raise error from None
 
 
-def _split_java(data: bytes, password: Secret | None, contents: Contents) -> None:
-    """JKS and JCEKS list their certificates to everybody: the password only proves that nobody changed them."""
+def _take_java(data: bytes, password: Secret | None, contents: Contents) -> None:
     try:
-        import jks  # noqa: PLC0415  an extra: only who has such a keystore needs it
+        store = _jks.read(data, password)
     except ImportError:
         raise Unopened("this Java keystore needs a library: pip install 'expiryd[jks]'") from None
-    broken = (*_ANY_FAILURE, jks.util.KeystoreException)
-    try:
-        try:
-            store = jks.KeyStore.loads(data, password.reveal() if password else None, try_decrypt_keys=False)
-        except jks.KeystoreSignatureException:
-            store = jks.KeyStore.loads(data, None, try_decrypt_keys=False)
-            detail = "the password does not fit, or the keystore was changed without it: correct `password`"
-            contents.findings = (Finding("wrong-password", Severity.WARNING, detail),)
-        contents.private_key = bool(store.private_keys)
-        contents.recognised = True
-        for alias, entry in store.certs.items():
-            contents.add("certificate", entry.cert, alias)
-        for alias, entry in store.private_keys.items():
-            for place, (_, der) in enumerate(entry.cert_chain):
-                contents.add("certificate", der, alias if place == 0 else "")
-    except broken as error:
-        contents.faults.append(f"Java keystore: {explain(error)}")
+    except ValueError as error:
+        contents.faults.append(f"the Java keystore is damaged ({explain(error)})")
+        return
+    contents.private_key, contents.recognised = store.private_key, True
+    if store.wrong_password:
+        detail = "the password does not fit, or the keystore was changed without it: correct `password`"
+        contents.findings = (Finding("wrong-password", Severity.WARNING, detail),)
+    for alias, der in store.certificates:
+        contents.add("certificate", der, alias)
