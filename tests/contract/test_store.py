@@ -241,6 +241,42 @@ async def test_a_settled_parcel_is_over(store: SqlStore) -> None:
     assert (await store.outbox()).counts == {("slack", Fate.DELIVERED): 1}
 
 
+async def test_what_a_dead_daemon_had_leased_is_owed_again_at_once_with_its_batch(store: SqlStore, url: str) -> None:
+    await owe(store, event(name="sent"), event(name="leased"))
+    sent, _ = await take(store)
+    await store.dispatch("slack", [sent.id], "batch-1", NOW + DAY)
+    await owe(store, event(name="later"), due=LATER)
+    again = await reopened(store, url)
+    assert await take(again) == []
+    await again.load()
+    parcels = await take(again)
+    await again.aclose()
+    assert [(p.event.item, p.batch, p.attempts) for p in parcels] == [
+        ("tls/sent", "batch-1", 2),
+        ("tls/leased", None, 2),
+        ("tls/later", None, 1),
+    ]
+
+
+async def test_a_parcel_on_its_way_is_leased_for_as_long_as_the_sending_may_take(store: SqlStore) -> None:
+    await owe(store, event())
+    (parcel,) = await take(store)
+    await store.dispatch("slack", [parcel.id], "batch-1", NOW + DAY)
+    assert await take(store, now=LATER) == []
+    assert await store.next_due("slack") == NOW + DAY
+    assert [p.batch for p in await take(store, now=NOW + DAY)] == ["batch-1"]
+
+
+async def test_one_who_only_reads_leaves_the_leases_of_the_daemon_alone(store: SqlStore, url: str) -> None:
+    await owe(store, event())
+    await take(store)
+    reader = SqlStore(url, exclusive=False)
+    await reader.open()
+    await reader.load()
+    await reader.aclose()
+    assert await take(store) == []
+
+
 # ── told ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -464,17 +500,30 @@ async def test_everything_at_once_works(store: SqlStore) -> None:
     assert (await store.outbox()).counts == {("slack", Fate.DELIVERED): 40}
 
 
-@pytest.mark.parametrize("milliseconds", [0, 3, 10, 30, 60])
-async def test_a_cancelled_commit_is_whole_or_absent_and_harms_nothing(store: SqlStore, milliseconds: int) -> None:
-    items = [state(str(n)) for n in range(1200)]
-    commit = asyncio.ensure_future(store.commit(Change(items=items, events=[(event(), ("slack",))])))
-    await asyncio.sleep(milliseconds / 1000)
+async def test_a_cancelled_commit_is_whole_or_absent_and_holds_up_nobody(store: SqlStore) -> None:
+    random = Random(20300101)
+    for n in range(25):
+        change = Change(items=[state(f"{n}-{i}") for i in range(700)], events=[(event(name=str(n)), ("slack",))])
+        commit = asyncio.ensure_future(store.commit(change))
+        await asyncio.sleep(random.random() * 0.03)
+        commit.cancel()
+        with suppress(asyncio.CancelledError):
+            await commit
+        begun = [store.ping(), store.lease("slack", NOW, LATER), store.load()]
+        await asyncio.wait_for(asyncio.gather(*begun), 5)
+    items, told = await known(store), await store.events(limit=100)
+    assert len(items) == 700 * len(told)
+
+
+async def test_closing_waits_for_what_was_begun(store: SqlStore, url: str) -> None:
+    commit = asyncio.ensure_future(store.commit(Change(items=[state(str(n)) for n in range(1200)])))
+    await asyncio.sleep(0.005)
     commit.cancel()
+    again = await reopened(store, url)
+    assert len(await known(again)) == 1200
+    await again.aclose()
     with suppress(asyncio.CancelledError):
         await commit
-    assert (len(await known(store)), len(await store.events())) in [(0, 0), (1200, 1)]
-    await store.commit(Change(items=[state("after")]))
-    assert "tls/after" in await known(store)
 
 
 async def test_pinging_proves_that_it_can_be_written_to(store: SqlStore) -> None:

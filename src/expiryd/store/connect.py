@@ -138,6 +138,7 @@ def _arguments(url: URL, *options: str) -> dict[str, Any]:
     given = str(url.query.get("options", ""))
     return {
         "connect_timeout": url.query.get("connect_timeout", "10"),
+        "tcp_user_timeout": url.query.get("tcp_user_timeout", "30000"),  # ms: a server that vanished is not waited for
         "application_name": url.query.get("application_name", "expiryd"),
         "options": " ".join((_SERVER_OPTIONS, *options, given)).strip(),
     }

@@ -40,8 +40,9 @@ class Look:
 class Change:
     """What one evaluation changed, committed as a whole or not at all.
 
-    `items` are upserted and their alerts replaced; `forgotten` are deleted with their alerts. Each event comes
-    with the notifiers that are owed it: one parcel each, due at `due`.
+    `items` are upserted and their alerts replaced, but a later `told_at` or `failed_at` that a settlement stamped
+    on the same generation meanwhile is kept; `forgotten` are deleted with their alerts. Each event comes with the
+    notifiers that are owed it: one parcel each, due at `due`, or when it happened.
     """
 
     items: Sequence[ItemState] = ()
@@ -53,7 +54,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Everything remembered, as loaded at start. `last_looks` and `last_good` are by collector."""
+    """Everything remembered, as loaded at start. By collector: its last look, and when its last complete one ended."""
 
     installation: str
     items: Sequence[ItemState]
@@ -123,7 +124,10 @@ class EventRecord:
 
 
 class Store(Protocol):
-    """Raises StoreError from every method when the database cannot be used."""
+    """Raises StoreError from every method when the database cannot be used.
+
+    A transaction that has begun is not interrupted: a cancelled caller waits for its end.
+    """
 
     async def open(self) -> None:
         """Connect, create or migrate. Refuses a schema newer than the code."""
@@ -158,7 +162,7 @@ class Store(Protocol):
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
     ) -> None:
-        """Give leased parcels back, owed at `due`; `batch` is kept when the end of the attempt is unknown, else None."""
+        """Give leased parcels back, owed at `due`; `batch` is for an attempt whose end is unknown, else None."""
 
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
         """The references this notifier returned for these (item, generation)."""
@@ -169,4 +173,7 @@ class Store(Protocol):
         """The newest events first, older than event id `before`."""
 
     async def prune(self, older_than: datetime, limit: int = 1000) -> int:
-        """Delete some old looks, settled parcels and their events; how many rows went. Call until 0."""
+        """Delete some old looks, threads, settled parcels and their events; how many rows went. Call until 0.
+
+        What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.
+        """

@@ -25,6 +25,7 @@ from expiryd.store.migrate import ensure_schema
 from expiryd.store.port import Change, EventRecord, Fate, Known, Look, Outbox, Outcome, Parcel, Settlement, StoreError
 from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, shorten, thread
 from expiryd.store.trouble import explain
+from expiryd.store.unbroken import unbroken
 
 T = TypeVar("T")
 _CHUNK = 500
@@ -36,11 +37,14 @@ class SqlStore:
     """See `expiryd.store.port.Store` for what each method promises; every one may raise StoreError.
 
     `url`: `sqlite:////path/to/file` or `postgresql://…`. `busy_timeout`: how long to wait for another process that
-    holds an SQLite file. `exclusive`: refuse a PostgreSQL database that another daemon writes to.
+    holds an SQLite file. `exclusive`: this is the one daemon of the database. One on PostgreSQL that another writes
+    to is refused (an SQLite file is guarded by the daemon's lock on its directory), and leases found at `load` end.
     """
 
     def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=5), exclusive: bool = True) -> None:
         self._database = reach(url, busy_timeout, exclusive)
+        self._exclusive = exclusive
+        self.works: set[asyncio.Task[Any]] = set()
 
     @property
     def name(self) -> str:
@@ -49,9 +53,10 @@ class SqlStore:
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────
 
+    @unbroken
     async def open(self) -> None:
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(self.aclose)
+            undo.push_async_callback(self._database.dispose)
             with self._explained():
                 if self._database.file is not None:
                     create_file(self._database.file)
@@ -59,26 +64,28 @@ class SqlStore:
                     pass
                 async with self._database.migrator.begin() as connection:
                     await ensure_schema(connection, self.name)
-            async with self._write() as connection:
-                if not (await connection.execute(select(installation.c.id))).first():
-                    await connection.execute(insert(installation).values(id=uuid.uuid4().hex, last_event=0))
+                    if not (await connection.execute(select(installation.c.id))).first():
+                        row = {"id": uuid.uuid4().hex, "last_event": 0}
+                        await connection.execute(insert(installation), row)
             undo.pop_all()
 
     async def aclose(self) -> None:
+        if self.works:
+            await asyncio.wait(self.works)
         with self._explained():
             await self._database.dispose()
 
+    @unbroken
     async def ping(self) -> None:
         async with self._write() as connection:
             await connection.execute(update(installation).values(id=installation.c.id))
 
     # ── items ─────────────────────────────────────────────────────────────────────────────────────────
 
+    @unbroken
     async def load(self) -> Known:
-        async with self._write() as connection:
-            # nobody else works with this store, so whoever leased these has died; they were due, so they are due now
-            lapsed = update(parcel).where(parcel.c.fate == Fate.LEASED, owed)
-            await connection.execute(lapsed.values(fate=Fate.PENDING, due_at=parcel.c.created_at))
+        if self._exclusive:
+            await self._release()
         memo, items, last = Memo(), list[ItemState](), None
         async with self._read() as connection:
             id_ = (await connection.execute(select(installation.c.id))).scalar_one()
@@ -96,6 +103,7 @@ class SqlStore:
             last_good={row.collector: row.good_at for row in looks if row.good_at is not None},
         )
 
+    @unbroken
     async def commit(self, change: Change) -> None:
         async with self._write() as connection:
             for ids in _chunks(change.forgotten):
@@ -110,12 +118,14 @@ class SqlStore:
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
 
+    @unbroken
     async def next_due(self, notifier: str) -> datetime | None:
         async with self._read() as connection:
             mine = select(func.min(parcel.c.due_at)).where(parcel.c.notifier == notifier, owed)
             moment: datetime | None = await connection.scalar(mine)
             return moment
 
+    @unbroken
     async def lease(self, notifier: str, now: datetime, until: datetime, limit: int = 5000) -> Sequence[Parcel]:
         memo, taken = Memo(), list[Parcel]()
         async with self._write() as connection:
@@ -127,12 +137,14 @@ class SqlStore:
                 taken += [_parcel_of(row, notifier, memo) for row in rows]
         return taken
 
+    @unbroken
     async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
         async with self._write() as connection:
             for ids in _chunks(parcels):
                 mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
                 await connection.execute(mine.values(batch=batch, due_at=until))
 
+    @unbroken
     async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None:
         async with self._write() as connection:
             for settlement in settlements:
@@ -151,6 +163,7 @@ class SqlStore:
                         },
                     )
 
+    @unbroken
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
     ) -> None:
@@ -159,6 +172,7 @@ class SqlStore:
                 mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
                 await connection.execute(mine.values(fate=Fate.PENDING, due_at=due, reason=reason, batch=batch))
 
+    @unbroken
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
         asked = {(shorten(about), shorten(generation)): (about, generation) for about, generation in keys}
         found = {}
@@ -174,6 +188,7 @@ class SqlStore:
 
     # ── what people ask ───────────────────────────────────────────────────────────────────────────────
 
+    @unbroken
     async def outbox(self) -> Outbox:
         async with self._read() as connection:
             rows = (await connection.execute(statements.outbox_counts())).all()
@@ -184,6 +199,7 @@ class SqlStore:
             last_delivery={row.notifier: row.last for row in rows if row.fate == Fate.DELIVERED},
         )
 
+    @unbroken
     async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
         memo, deliveries = Memo(), defaultdict(list)
         newest = select(event).order_by(event.c.id.desc()).limit(limit)
@@ -198,6 +214,7 @@ class SqlStore:
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
 
+    @unbroken
     async def prune(self, older_than: datetime, limit: int = 1000) -> int:
         old_looks = select(look.c.id).where(look.c.finished_at < older_than).limit(limit)
         gone = 0
@@ -213,6 +230,7 @@ class SqlStore:
                 gone += (await connection.execute(delete(event).where(event.c.id.in_(chunk)))).rowcount
         return gone
 
+    @unbroken
     async def backup(self, path: Path) -> None:
         """Write a complete copy while the daemon goes on. Never overwrites; only the owner may read the copy."""
         file = self._database.file
@@ -220,6 +238,12 @@ class SqlStore:
             raise StoreError(f"{self.name} is backed up with pg_dump, see docs/state.md")
         with self._explained(f"the backup {path}"):
             await asyncio.to_thread(_copy, file, path)
+
+    async def _release(self) -> None:
+        """Nobody else works with this store, so whoever leased these has died. They were due, so they are due now."""
+        async with self._write() as connection:
+            left = update(parcel).where(parcel.c.fate == Fate.LEASED, owed)
+            await connection.execute(left.values(fate=Fate.PENDING, due_at=parcel.c.created_at))
 
     # ── connections ───────────────────────────────────────────────────────────────────────────────────
 

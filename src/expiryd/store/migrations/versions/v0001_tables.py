@@ -1,5 +1,7 @@
 """The first tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -109,7 +111,7 @@ def _looks() -> None:
     )
 
 
-def _said() -> tuple[sa.Column, ...]:
+def _said() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("started_at", sa.BigInteger, nullable=False),
         sa.Column("finished_at", sa.BigInteger, nullable=False),
