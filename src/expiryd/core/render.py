@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from expiryd.core.model import Event, Severity
-from expiryd.core.wording import badge, facts, headline, say_time
+from expiryd.core.model import Event, EventKind, Severity
+from expiryd.core.wording import badge, facts, headline, plain, say_time
 
 MOST_LISTED = 100
 MOST_NAMED = 3
@@ -32,11 +32,13 @@ class Wording:
 
 
 def by_urgency(events: Sequence[Event]) -> list[Event]:
-    """Open matters first, the most severe and soonest of them at the top."""
-    return sorted(
-        events,
-        key=lambda e: (e.kind.closes, -e.severity, e.expires_at is None, e.expires_at or e.at, e.item, e.aspect),
-    )
+    """Open matters first, the most severe of them at the top, news before reminders, then the soonest end."""
+
+    def order(e: Event) -> tuple[object, ...]:
+        is_old = e.kind is EventKind.REPEATED
+        return e.kind.closes, -e.severity, is_old, e.expires_at is None, e.expires_at or e.at, e.item, e.aspect
+
+    return sorted(events, key=order)
 
 
 def render(events: Sequence[Event], now: datetime) -> Wording:
@@ -54,7 +56,7 @@ def _subject(events: Sequence[Event], now: datetime) -> str:
     first = events[0]
     if len(events) == 1:
         return _one_line(f"{badge(first)}: {headline(first, now)}")
-    names = list(dict.fromkeys(event.title for event in events))
+    names = list(dict.fromkeys(plain(event.title) for event in events))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return _one_line(f"{badge(first)}: {tally(events)} ({', '.join(names[:MOST_NAMED])}{more})")
 
@@ -80,16 +82,21 @@ def _html(events: Sequence[Event], now: datetime) -> str:
     cards = "".join(_card(event, now) for event in events[:MOST_LISTED])
     head = f"<p>{len(events)} matters: {escape(tally(events))}</p>" if len(events) > 1 else ""
     left = events[MOST_LISTED:]
-    more = f"<p>… and {len(left)} more: {escape(tally(left))}.</p>" if left else ""
+    more = (
+        f"<p>… and {len(left)} more: {escape(tally(left))}. <code>expiryd alerts</code> lists them all.</p>"
+        if left
+        else ""
+    )
     return (
         '<!doctype html><html><head><meta charset="utf-8"></head>'
-        '<body style="font:14px/1.5 system-ui,sans-serif;color:#222;max-width:44em;margin:1em auto;padding:0 1em">'
+        '<body style="font:14px/1.5 system-ui,sans-serif;color:#222;max-width:48em;margin:1em auto;padding:0 1em;'
+        'overflow-wrap:anywhere">'
         f'{head}{cards}{more}<p style="color:#777;font-size:12px">expiryd, {say_time(now)}</p></body></html>'
     )
 
 
 def _card(event: Event, now: datetime) -> str:
-    colour = _COLOURS[Severity.HEALTHY if event.kind.closes else event.severity]
+    colour = _COLOURS[_shade(event)]
     rows = "".join(
         f'<tr><td style="color:#666;padding-right:1em;white-space:nowrap;vertical-align:top">{escape(label)}</td>'
         f"<td>{_linked(value)}</td></tr>"
@@ -100,6 +107,12 @@ def _card(event: Event, now: datetime) -> str:
         f'<b style="color:{colour}">{badge(event)}</b> {escape(headline(event, now))}'
         f'<table style="font-size:13px;margin-top:.4em;border-spacing:0">{rows}</table></div>'
     )
+
+
+def _shade(event: Event) -> Severity:
+    if event.kind is EventKind.VANISHED:
+        return Severity.UNKNOWN  # to be gone is not good news by itself
+    return Severity.HEALTHY if event.kind.closes else event.severity
 
 
 def _linked(value: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
-from expiryd.core.duration import say_left
-from expiryd.core.model import BLIND, EXPIRY, Event, EventKind, Severity
+from expiryd.core.duration import in_utc, say_left
+from expiryd.core.model import BLIND, EXPIRY, Basis, Event, EventKind, Severity
 
+MOST_SAID = 500
+"""So many characters of one title, detail or fact are enough; who wrote them may be a stranger."""
 _ACTIONS = {
     Severity.EXPIRED: "Replace it now: it has stopped working.",
     Severity.CRITICAL: "Rotate it now.",
@@ -15,10 +17,26 @@ _ACTIONS = {
     Severity.HEALTHY: "Nothing to do.",
     Severity.UNKNOWN: "Find out when it ends: nobody knows.",
 }
+_SOURCES = {
+    Basis.VERIFIED: "its issuer",
+    Basis.EMBEDDED: "the thing itself",
+    Basis.TYPED: "a typed date",
+    Basis.METADATA: "a store's record",
+    Basis.TTL: "a store's countdown",
+    Basis.POLICY: "the lifetime by rule",
+}
+
+
+def plain(text: str) -> str:
+    """The text as one line that shows everywhere: no control or bidi characters, no lone surrogates, no end of it."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text)
+    line = " ".join(shown.split())
+    return line if len(line) <= MOST_SAID else line[: MOST_SAID - 1] + "…"
 
 
 def say_time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    """To the minute: `2026-11-24 09:00 UTC`."""
+    return in_utc(at).replace(tzinfo=None).isoformat(" ", "minutes") + " UTC"
 
 
 def say_end(expires_at: datetime | None, now: datetime) -> str:
@@ -47,36 +65,54 @@ def badge(event: Event) -> str:
 
 def headline(event: Event, now: datetime) -> str:
     """One sentence without its badge."""
+    title, end = plain(event.title), _end(event, now)
     if event.kind is EventKind.VANISHED:
-        return f"{event.title} is gone: {event.detail}"
+        return f"{title} is gone: {plain(event.detail)}{_last_known(event, now)}"
     if event.kind is EventKind.RENEWED:
-        return f"{event.title} is renewed, {say_end(event.expires_at, now)}"
+        return f"{title} is renewed, {end}"
     if event.kind is EventKind.SIGHTED:
-        return f"{event.title} can be seen again"
+        return f"{title} can be seen again" + (f", {end}" if event.expires_at else "")
     if event.kind is EventKind.RESOLVED:
-        matter = "its end" if event.aspect == EXPIRY else event.aspect
-        return f"{event.title}: {matter} is no longer a matter"
+        over = f"the date told before no longer counts, {end}" if event.aspect == EXPIRY else f"{event.aspect} is over"
+        return f"{title}: {plain(over)}"
     if event.aspect == EXPIRY:
-        return f"{event.title} {say_end(event.expires_at, now)}"
+        return f"{title} {end}"
     if event.aspect == BLIND:
-        return f"{event.title} could not be looked at: {event.detail}{_last_known(event, now)}"
-    return f"{event.title}: {event.aspect}" + (f", {event.detail}" if event.detail else "")
+        return f"{title} could not be looked at: {plain(event.detail)}{_last_known(event, now)}"
+    return f"{title}: {plain(event.aspect)}" + (f", {plain(event.detail)}" if event.detail else "")
 
 
 def facts(event: Event) -> list[tuple[str, str]]:
-    """What else to know, as (label, value), without empty ones."""
-    traits = event.traits
+    """What else to know, as (label, value), each value one line, without empty ones."""
+    traits, dated = event.traits, event.aspect in (EXPIRY, BLIND) and event.expires_at is not None
     rows = [
-        ("Item", f"{event.item_kind} {event.item}".strip()),
+        ("News", _news(event)),
+        ("Item", f"{event.item_kind} {event.item}"),
         ("Category", traits.category),
         ("Owner", traits.owner),
         ("Used by", ", ".join(traits.used_by)),
-        ("Known from", event.basis or ""),
+        ("Issued", say_time(event.issued_at) if dated and event.issued_at else ""),
+        ("Known from", _SOURCES.get(event.basis, "") if dated and event.basis else ""),
         ("Do", "" if event.kind.closes else action(event.severity, event.aspect)),
         ("Runbook", traits.runbook),
     ]
-    return [(label, value) for label, value in rows if value]
+    return [(label, said) for label, value in rows if (said := plain(value))]
+
+
+def _news(event: Event) -> str:
+    if event.kind is EventKind.REPEATED:
+        return "reminder, still open"
+    if event.kind is EventKind.WORSENED:
+        return f"worse, was {event.before.word}"
+    return f"better, was {event.before.word}" if event.kind is EventKind.EASED else ""
+
+
+def _end(event: Event, now: datetime) -> str:
+    return "never expires" if event.basis is Basis.NONE else say_end(event.expires_at, now)
 
 
 def _last_known(event: Event, now: datetime) -> str:
-    return f" (last known: {say_end(event.expires_at, now)})" if event.expires_at else ""
+    if event.expires_at is None:
+        return ""
+    what = "first known end behind it" if event.item == event.collector else "last known"
+    return f" ({what}: {say_end(event.expires_at, now)})"
