@@ -222,6 +222,12 @@ def test_a_wrong_config_at_the_start_fails_once_and_says_why(machine: Machine) -
     assert [line for line in said if line.startswith("collectors.broken.evry: ")]
 
 
+def test_a_missing_credential_fails_once(machine: Machine) -> None:
+    add_drop_in(machine, "[Service]\nLoadCredential=gone:/etc/expiryd/credentials/gone\n")
+    assert machine.run("systemctl", "start", "expiryd.service", check=False).returncode != 0
+    machine.wait(ActiveState="failed", Result="exit-code", ExecMainStatus="243", NRestarts="0")
+
+
 # ── hang, crash, end ──────────────────────────────────────────────────────────────────────────────────
 
 
