@@ -228,6 +228,7 @@ class EmailCase(Case):
         "sender hangs": (smtp.Fault("MAIL", smtp.HANG), Overdue()),
         "recipients 450": (smtp.Fault("RCPT", "450 greylisted"), LATER),
         "recipients 550": (smtp.Fault("RCPT", "550 no such user"), PERMANENT),
+        "recipients 530": (smtp.Fault("RCPT", "530 sign in first"), REFUSED),
         "recipients reset": (smtp.Fault("RCPT", smtp.RESET), LATER),
         "data 452": (smtp.Fault("DATA", "452 disk full"), LATER),
         "data 554": (smtp.Fault("DATA", "554 looks like spam"), PERMANENT),

@@ -191,8 +191,10 @@ class Attempt:
             reason = f"{self._host} refused every recipient: " + ", ".join(
                 f"{who} ({why})" for who, why in self.refused.items()
             )
-            later = any(refusal.code < 500 for refusal in error.recipients)
-            return TransientError(reason) if later else PermanentError(reason)
+            codes = {refusal.code for refusal in error.recipients}
+            if min(codes) < 500:
+                return TransientError(reason)
+            return AuthError(reason) if codes & _REFUSED_US else PermanentError(reason)
         if isinstance(error, aiosmtplib.SMTPResponseException):
             return self._refusal(error)
         if (broken := _tls_failure(error)) is not None:
@@ -219,7 +221,7 @@ class Attempt:
 
     def _unable(self, error: Exception) -> DeliveryError:
         if isinstance(error, aiosmtplib.SMTPNotSupported):
-            return PermanentError(f"{self._host} takes only ASCII addresses (no SMTPUTF8), and one here is not")
+            return AuthError(f"{self._host} takes only ASCII addresses (no SMTPUTF8), and one here is not: replace it")
         if self.step == "connecting":
             return AuthError(
                 f"{self._host} offers no STARTTLS: nothing was sent in plain text. "
