@@ -22,6 +22,7 @@ _COLOURS = {
     Severity.HEALTHY: "#2e7d32",
     Severity.UNKNOWN: "#616161",
 }
+_LABEL = "color:#666;padding-right:1em;min-width:6em;white-space:nowrap;vertical-align:top"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,7 @@ def _html(events: Sequence[Event], now: datetime) -> str:
 def _card(event: Event, now: datetime) -> str:
     colour = _COLOURS[_shade(event)]
     rows = "".join(
-        f'<tr><td style="color:#666;padding-right:1em;white-space:nowrap;vertical-align:top">{escape(label)}</td>'
-        f"<td>{_linked(value)}</td></tr>"
-        for label, value in facts(event)
+        f'<tr><td style="{_LABEL}">{escape(label)}</td><td>{_linked(value)}</td></tr>' for label, value in facts(event)
     )
     return (
         f'<div style="border-left:4px solid {colour};padding:.3em 1em;margin:1em 0">'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -62,7 +63,8 @@ def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
         severity, verdicts = Severity.UNKNOWN, ()  # missed before it was ever seen: there is nothing to judge yet
     else:
         severity, verdicts = _judged(before.observation, rules, now)
-    return _transition(before, replace(before, severity=severity), verdicts, rules, now)
+    state = before if before.severity is severity else replace(before, severity=severity)
+    return _transition(before, state, verdicts, rules, now)
 
 
 def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now: datetime) -> Step:
@@ -111,9 +113,7 @@ def given_up(alert: Alert, at: datetime) -> Alert:
 
 def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     """When to evaluate again, if no look does so before: a threshold crossed or a cooldown over."""
-    moments = [moment for alert in state.alerts if (moment := _repeat_at(alert, rules))]
-    crossing = (next_blindness if state.is_blind else next_change)(state.observation.lifetime, rules, now)
-    return min([*moments, crossing] if crossing else moments, default=None)
+    return _wake_at(state.alerts, state.observation, rules, now)
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,8 +165,7 @@ def _transition(
         if kind is not None:
             events.append(_news(kind, state, alert, known, now))
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
-    state = replace(state, alerts=tuple(alerts))
-    state = replace(state, wake_at=wake_at(state, rules, now))
+    state = replace(state, alerts=tuple(alerts), wake_at=_wake_at(alerts, state.observation, rules, now))
     if before is not None and before == state and before.wake_at == state.wake_at:
         state = before
     return Step(state, tuple(events))
@@ -194,6 +193,13 @@ def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
     ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
     cooldown = rules.cooldown.get(alert.severity)
     return None if ended is None or ended < alert.asked_at or cooldown is None else later(ended, cooldown)
+
+
+def _wake_at(alerts: Sequence[Alert], seen: Observation, rules: Rules, now: datetime) -> datetime | None:
+    moments = [moment for alert in alerts if (moment := _repeat_at(alert, rules))]
+    hidden = any(alert.aspect == BLIND for alert in alerts)
+    crossing = (next_blindness if hidden else next_change)(seen.lifetime, rules, now)
+    return min([*moments, crossing] if crossing else moments, default=None)
 
 
 def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:

@@ -83,18 +83,18 @@ def headline(event: Event, now: datetime) -> str:
 
 
 def facts(event: Event) -> list[tuple[str, str]]:
-    """What else to know, as (label, value), each value one line, without empty ones."""
+    """What else to know, as (label, value), what helps most first, each value one line, without empty ones."""
     traits, dated = event.traits, event.aspect in (EXPIRY, BLIND) and event.expires_at is not None
     rows = [
         ("News", _news(event)),
+        ("Do", "" if event.kind.closes else action(event.severity, event.aspect)),
+        ("Owner", traits.owner),
+        ("Runbook", traits.runbook),
+        ("Used by", ", ".join(traits.used_by)),
         ("Item", f"{event.item_kind} {event.item}"),
         ("Category", traits.category),
-        ("Owner", traits.owner),
-        ("Used by", ", ".join(traits.used_by)),
         ("Issued", say_time(event.issued_at) if dated and event.issued_at else ""),
         ("Known from", _SOURCES.get(event.basis, "") if dated and event.basis else ""),
-        ("Do", "" if event.kind.closes else action(event.severity, event.aspect)),
-        ("Runbook", traits.runbook),
     ]
     return [(label, said) for label, value in rows if (said := plain(value))]
 

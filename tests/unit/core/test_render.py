@@ -55,11 +55,11 @@ def test_one_matter_is_told_in_the_subject_in_full() -> None:
     assert wording.subject == "CRITICAL: AAR_TOKEN expires 2026-11-24 09:30 UTC, 3 days left"
     assert wording.text == (
         "CRITICAL  AAR_TOKEN expires 2026-11-24 09:30 UTC, 3 days left\n"
-        "    Item: token ci/AAR_TOKEN\n"
-        "    Owner: ops\n"
-        "    Known from: the thing itself\n"
         "    Do: Rotate it now.\n"
+        "    Owner: ops\n"
         "    Runbook: https://wiki/a?b=1&c=2\n"
+        "    Item: token ci/AAR_TOKEN\n"
+        "    Known from: the thing itself\n"
         "\n"
         "expiryd, 2026-11-21 09:30 UTC\n"
     )

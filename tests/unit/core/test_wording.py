@@ -58,21 +58,21 @@ def test_facts_say_whose_it_is_what_it_breaks_and_what_to_do() -> None:
     told = event(EventKind.WORSENED, Severity.CRITICAL, before=Severity.WARNING, issued=-80 * DAY, traits=traits)
     assert facts(told) == [
         ("News", "worse, was warning"),
+        ("Do", "Rotate it now."),
+        ("Owner", "ops"),
+        ("Runbook", "https://wiki/rotate"),
+        ("Used by", "web, cron"),
         ("Item", "token ci/AAR_TOKEN"),
         ("Category", "cicd"),
-        ("Owner", "ops"),
-        ("Used by", "web, cron"),
         ("Issued", "2026-09-02 09:30 UTC"),
         ("Known from", "the thing itself"),
-        ("Do", "Rotate it now."),
-        ("Runbook", "https://wiki/rotate"),
     ]
 
 
 def test_what_is_not_known_or_does_not_matter_is_left_out() -> None:
     assert facts(event(aspect="revoked", item_kind="", issued=-DAY)) == [
-        ("Item", "ci/AAR_TOKEN"),
         ("Do", "Look into it."),
+        ("Item", "ci/AAR_TOKEN"),
     ]
     assert facts(event(EventKind.RESOLVED, ends=None)) == [("Item", "token ci/AAR_TOKEN")]
 
