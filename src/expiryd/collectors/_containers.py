@@ -136,7 +136,7 @@ def _split_der(data: bytes, password: Secret | None, contents: Contents) -> None
             _take_pkcs7(der, contents)
         elif inner.tag == _der.INTEGER and data[inner.body : inner.end] == b"\x03":
             _take_pkcs12(der, password, contents)
-        elif inner.tag == _der.INTEGER:  # PKCS#1, PKCS#8 and SEC 1 begin with their version
+        elif inner.tag == _der.INTEGER and data[inner.body : inner.end] in {b"\0", b"\1"}:  # PKCS#1, PKCS#8, SEC 1
             contents.private_key = contents.recognised = True
         else:
             _take_signed(der, data[inner.body : inner.body + 1], contents)

@@ -92,9 +92,8 @@ class Walk:
             except FileNotFoundError:
                 pass  # gone since it was listed; a pattern that finds nothing at all is told by the reader
             except OSError as error:
-                yield Obstacle(
-                    folder, f"cannot list {shown(folder)}: {error.strerror}; let the user that runs expiryd list it"
-                )
+                reason = f"cannot look into {shown(folder)}: {error.strerror}; let the user that runs expiryd enter it"
+                yield Obstacle(folder, reason)
             pending += reversed([place for place in below if place not in seen])
             seen.update(below)
             yield None
@@ -157,13 +156,17 @@ class Walk:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Of the file a link leads to; of the link itself when it leads nowhere; None when it has just vanished."""
-    for follow in (True, False):
+    """Of the file a link leads to; of the link itself when that can't be told; None when it has just vanished.
+
+    Raises OSError in a directory that lets itself be listed but not entered.
+    """
+    try:
+        return entry.stat()
+    except OSError:
         try:
-            return entry.stat(follow_symlinks=follow)
-        except OSError:
-            continue
-    return None
+            return entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
 
 
 def _leads_to_directory(entry: os.DirEntry[str]) -> bool:

@@ -30,10 +30,8 @@ from expiryd.collectors._walk import Candidate, Origin, Walk
 from expiryd.collectors._x509 import Facts, Revocations, describe, describe_revocations, load, malformed, printable
 
 LARGEST_FILE = 16 * 1024 * 1024
-SUFFIXES = frozenset(
-    {".pem", ".crt", ".cer", ".cert", ".der", ".p7b", ".p7c", ".crl"}
-    | {".p12", ".pfx", ".jks", ".jceks", ".ks", ".keystore", ".truststore"}
-)
+_CERTIFICATES_ONLY = frozenset({".crt", ".cer", ".cert", ".crl", ".p7b", ".p7c", ".p12", ".pfx"})
+SUFFIXES = _CERTIFICATES_ONLY | {".pem", ".der", ".jks", ".jceks", ".ks", ".keystore", ".truststore"}
 _HEAD = 4096
 _FILES_A_STEP = 64
 _TOLD = 5
@@ -122,7 +120,7 @@ class _Look:
         else:
             if contents.parts or (promised and contents.faults):
                 yield from _observations(path, contents)
-            elif candidate.origin is Origin.NAMED or (promised and not contents.recognised):
+            elif candidate.origin is Origin.NAMED or (promised and not _is_content(path, contents)):
                 yield _nothing(path, contents)
 
     def _missing(self, candidate: Candidate, reason: str) -> Iterator[Blind]:
@@ -212,12 +210,18 @@ def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Findin
     )
 
 
+def _is_content(path: str, contents: Contents) -> bool:
+    """Whether a file with this name may well hold keys, requests or parameters and nothing else."""
+    return contents.recognised and not contents.findings and Path(path).suffix.lower() not in _CERTIFICATES_ONLY
+
+
 def _nothing(path: str, contents: Contents) -> Observation:
     file = shown(path)
     what = "a private key, a request or parameters, but" if contents.recognised else "nothing that is PEM, DER or JKS:"
     detail = f"{file} holds {what} no certificate; is it the right file, and was it written to the end?"
     finding = Finding("not-a-certificate", Severity.WARNING, detail)
-    return Observation(file, "certificate", Path(file).name, findings=(finding, *_open_key(path, contents)))
+    findings = (finding, *contents.findings, *_open_key(path, contents))
+    return Observation(file, "certificate", Path(file).name, findings=findings)
 
 
 def _open_key(path: str, contents: Contents) -> tuple[Finding, ...]:

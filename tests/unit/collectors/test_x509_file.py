@@ -326,13 +326,14 @@ async def test_a_file_that_vanishes_between_listing_and_reading_is_passed_over(
     assert len(seen) == 69
 
 
-async def test_a_directory_that_can_not_be_listed_is_blind(at: Any) -> None:
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+async def test_a_directory_that_can_not_be_listed_or_entered_is_blind(at: Any, mode: int) -> None:
     with TemporaryDirectory() as place:  # others may enter it, unlike tmp_path
         tree = Path(place)
         tree.chmod(0o755)
         good = write(tree / "good.pem", pem(certificate()), 0o644)
         secret = write(tree / "private/key.pem", pem(certificate())).parent
-        secret.chmod(0)
+        secret.chmod(mode)
         if os.geteuid() == 0:
             os.seteuid(65534)
         try:
@@ -341,7 +342,7 @@ async def test_a_directory_that_can_not_be_listed_is_blind(at: Any) -> None:
             os.seteuid(os.getuid())
             secret.chmod(0o700)
     assert list(done.seen) == [str(good)] and list(done.blind) == [str(secret)]
-    assert "let the user that runs expiryd list it" in done.error
+    assert "let the user that runs expiryd enter it" in done.error
 
 
 # ── what is not in order ──────────────────────────────────────────────────────────────────────────────
@@ -360,6 +361,8 @@ async def test_a_named_key_without_certificate_is_a_finding_a_found_one_is_not(a
     write(tmp_path / "cert.pem", pem(certificate()))
     assert (await at(path)).codes(path) == ["not-a-certificate"]
     assert list((await at(tmp_path / "*.pem")).seen) == [f"{tmp_path}/cert.pem"]
+    path = write(tmp_path / "server.crt", key_pem())
+    assert (await at(tmp_path)).codes(path) == ["not-a-certificate"], "this name promises more than a key"
 
 
 async def test_a_broken_certificate_costs_no_other_and_has_an_item_of_its_own(at: Any, tmp_path: Path) -> None:
