@@ -89,7 +89,7 @@ def _drafts(parcels: Sequence[Owed], threaded: bool) -> list[Draft]:
     threads: dict[tuple[ItemId, str], list[Owed]] = {}
     for parcel in parcels:
         threads.setdefault((parcel.event.item, parcel.event.generation), []).append(parcel)
-    opening = [key for key, group in threads.items() if not any(p.told or p.event.kind.closes for p in group)]
+    opening = [key for key, group in threads.items() if not any(parcel.told for parcel in group)]
     crowd: list[Owed] = []
     if len(opening) > MOST_THREADS:
         crowd = [parcel for key in opening for parcel in threads.pop(key)]

@@ -137,6 +137,11 @@ def test_a_crowd_of_new_threads_leaves_as_one_digest_and_known_threads_stay_thei
     assert len(plan(new[1:], threaded=True).drafts) == MOST_THREADS
 
 
+def test_a_crowd_of_items_that_nobody_was_told_of_is_gone_in_one_message() -> None:
+    gone = [parcel(n, EventKind.VANISHED, item=f"certs/{n}") for n in range(MOST_THREADS + 1)]
+    assert drafts(plan(gone, threaded=True)) == [[p.id for p in gone]]
+
+
 owed = st.lists(
     st.builds(
         parcel,

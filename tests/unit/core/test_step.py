@@ -316,6 +316,26 @@ def test_a_rise_does_not_wait_for_the_cooldown_and_starts_it_anew() -> None:
     )
 
 
+def test_a_rise_that_was_not_delivered_yet_is_not_repeated_on_the_strength_of_an_older_delivery() -> None:
+    play(
+        at("0s", sees(LOOSE), delivers()),
+        want("0s", "0s", "raised unsafe-permissions warning"),
+        at("1h", sees(GAPING)),
+        want("1h", "1h", "worsened unsafe-permissions critical"),
+        until="90d",
+    )
+
+
+def test_the_cooldown_runs_from_the_last_that_was_told_or_given_up() -> None:
+    play(
+        at("0s", sees(GAPING), delivers()),
+        want("0s", "0s", "raised unsafe-permissions critical"),
+        at("6h", gives_up()),
+        want("1d6h", "1d6h", "repeated unsafe-permissions critical"),
+        until="9d",
+    )
+
+
 def test_information_is_never_repeated() -> None:
     play(
         at("0s", sees(Finding("note", Severity.INFO)), delivers()),
