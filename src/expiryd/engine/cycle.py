@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from expiryd.api import Clock, Collector, CollectorConfig, Log
@@ -25,7 +25,7 @@ from expiryd.core.step import Step, evaluate, fail, see, vanish
 from expiryd.engine.gathering import BATCH, Gathering
 from expiryd.engine.ledger import Audience, Gone, Ledger
 from expiryd.engine.rulebook import Rulebook
-from expiryd.store.port import Look, Outcome
+from expiryd.store.port import Look, Outcome, StoreError
 
 SELF = "expiryd"
 """The collector name under which the daemon watches itself."""
@@ -41,6 +41,8 @@ class Cycle:
     rulebook: Rulebook
     audience: Audience
     log: Log
+    edited: set[str] = field(default_factory=set)
+    """Collectors whose settings have just changed: what their next look lacks was taken off the list by a person."""
 
     async def run(self, name: str, config: CollectorConfig, collector: Collector) -> tuple[Look, list[Event]]:
         """Raises StoreError when what was seen could not be remembered; every other failure is a finding."""
@@ -54,10 +56,12 @@ class Cycle:
         known = [state for state in self.ledger.of(name) if state.id != name]
         missing = [] if gathering.failure else [state for state in known if state.id not in seen]
         shrunk = self._shrunk(name, len(missing), len(known))
-        gone = [] if shrunk else [Gone(state.id, vanish(state, now)) for state in missing]
+        gone = [] if shrunk else self._vanished(name, missing, now)
         look = Look(name, now, self.clock.now(), _outcome(gathering, seen), len(seen), gathering.failure)
         steps, over = self._own(look, shrunk, known, now)
         events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
+        if look.outcome is Outcome.COMPLETE:
+            self.edited.discard(name)
         return look, events
 
     async def observe(self, seen: Sequence[Observation]) -> list[Event]:
@@ -71,7 +75,28 @@ class Cycle:
     async def tick(self) -> list[Event]:
         """Judge again what time alone may have changed, except what a blind source hides."""
         now = self.clock.now()
-        waking = self.ledger.due(now)
+        try:
+            return await self._judge_again(self.ledger.due(now), now)
+        except StoreError:
+            self.ledger.wake_up_at(now)  # nothing was decided: the same again when the store is back
+            raise
+
+    async def retire(self, collectors: Container[str], notifiers: Container[str]) -> list[Event]:
+        """Forget what nothing watches any more. Only an open matter is worth a last word."""
+        now = self.clock.now()
+
+        def watched(state: ItemState) -> bool:
+            if state.collector == SELF:
+                return state.id.removeprefix(f"{SELF}/notifier/") in notifiers
+            return state.collector in collectors
+
+        orphans = [state for state in self.ledger.all() if not watched(state)]
+        gone = [_last_word(state, now, "no longer watched: it was taken out of the configuration") for state in orphans]
+        return await self.ledger.commit((), self.audience, now, gone=gone)
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _judge_again(self, waking: Sequence[ItemState], now: datetime) -> list[Event]:
         hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
         events: list[Event] = []
         for start in range(0, len(waking), BATCH):
@@ -84,8 +109,6 @@ class Cycle:
             events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
-
-    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
     def _steps(self, name: str, batch: Sequence[Reading], seen: set[ItemId], now: datetime) -> list[Step]:
         steps = []
@@ -122,6 +145,11 @@ class Cycle:
         step = self._see(own, Observation("", kind="collector", title=title, findings=findings), now)
         return ([step], ()) if findings else ([], self._over(step))
 
+    def _vanished(self, name: str, missing: Sequence[ItemState], now: datetime) -> list[Gone]:
+        if name in self.edited:
+            return [_last_word(state, now, "no longer listed by its collector's settings") for state in missing]
+        return [Gone(state.id, vanish(state, now)) for state in missing]
+
     def _over(self, step: Step) -> Sequence[Gone]:
         """The trouble has passed: its closing events, and nothing more to remember."""
         if self.ledger.get(step.state.id) is None:
@@ -130,7 +158,7 @@ class Cycle:
 
     def _shrunk(self, name: str, missing: int, known: int) -> str:
         """More than half is gone at once: not believed until a second look agrees."""
-        if missing < 4 or missing * 2 <= known or self._has(name, SHRUNK):
+        if missing < 4 or missing * 2 <= known or name in self.edited or self._has(name, SHRUNK):
             return ""
         return f"{missing} of {known} known items were not found; they are kept until the next look agrees"
 
@@ -140,6 +168,10 @@ class Cycle:
     def _has(self, collector: str, aspect: str) -> bool:
         own = self.ledger.get(ItemId(collector))
         return own is not None and any(alert.aspect == aspect for alert in own.alerts)
+
+
+def _last_word(state: ItemState, now: datetime, why: str) -> Gone:
+    return Gone(state.id, replace(vanish(state, now), detail=why) if state.alerts else None)
 
 
 def _collector(item: ItemId) -> str:

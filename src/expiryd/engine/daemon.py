@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from expiryd.api import Clock, ExpirydError, Log, Observation
+from expiryd.api import Clock, CollectorConfig, ExpirydError, Log, Observation
 from expiryd.config.model import Config
 from expiryd.core.duration import say_left
 from expiryd.core.model import Event, Finding, ItemState, Severity
@@ -27,6 +27,7 @@ STALE = 60.0
 CLOCK_JUMP = timedelta(seconds=30)
 RETRY_FIRST = timedelta(minutes=1)
 PRUNE_EVERY = timedelta(hours=6)
+MOST_LOGGED = 100
 
 
 class RestartNeeded(ExpirydError):
@@ -82,6 +83,7 @@ class Daemon:
         graph = await build(config, self._tools_for, rehearse=self._rehearse)
         self.ledger.wake_all(self.clock.now())
         self._adopt(graph)
+        await self._retire_items()
 
     async def stop(self, patience: timedelta) -> list[str]:
         """Drain: no new looks, what runs may end, couriers finish the message they carry. Names what was cancelled."""
@@ -103,15 +105,19 @@ class Daemon:
                 raise
             old = self.graph
             patience = old.config.daemon.drain
+            graph.edited.update(name for name, (now, _) in graph.collectors.items() if _differs(old, name, now))
             # the same notifier must not be served twice at once, so the old couriers rest before the new begin
             await old.rest_couriers(patience)
             self.ledger.wake_all(self.clock.now())
             self._adopt(graph)
+            await self._retire_items()
             if self.schedule.running:
                 self.schedule.install(self._rhythms(), self._last_looks())
                 graph.employ()
+                for name in graph.edited:
+                    self.look(name)
             self.log.info("config.reloaded", hash=config.hash)
-            self._background.spawn(old.close(patience), "close old graph")
+            self._background.spawn(self._retire(old, patience), "retire the old graph")
             return config
 
     @property
@@ -209,7 +215,7 @@ class Daemon:
     def _told_of(self, events: list[Event]) -> None:
         if events:
             self.metrics.happened(events)
-            for event in events:
+            for event in events[:MOST_LOGGED]:
                 self.log.info(
                     "alert.changed",
                     kind=event.kind.value,
@@ -217,6 +223,8 @@ class Daemon:
                     aspect=event.aspect,
                     severity=event.severity.word,
                 )
+            if (left := len(events) - MOST_LOGGED) > 0:
+                self.log.info("alert.changed_more", events=left)
             self.graph.wake_couriers()
 
     # ── the pulse ─────────────────────────────────────────────────────────────────────────────────────
@@ -262,7 +270,7 @@ class Daemon:
 
     def _adopt(self, graph: Graph) -> None:
         """From here on everything new happens with this graph. Synchronous: nothing can see half of it."""
-        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log)
+        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log, graph.edited)
         graph.hire(
             Depot(
                 store=self.store,
@@ -275,8 +283,18 @@ class Daemon:
             )
         )
         self._graph = graph
-        self.metrics.collectors(graph.collectors, self.ledger.last_good)
+        self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
         self.metrics.reloaded(self.clock.now(), graph.config.hash)
+
+    async def _retire(self, old: Graph, patience: timedelta) -> None:
+        """Let the old graph finish. A look that it could not finish in time is begun again: no tick is lost."""
+        for name in await old.close(patience):
+            self.look(name)
+
+    async def _retire_items(self) -> None:
+        """What belonged to a collector or notifier that the configuration no longer has is not watched any more."""
+        if self.graph.cycle is not None:
+            self._told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
 
     def _rhythms(self) -> dict[str, Rhythm]:
         zone = self.graph.config.daemon.timezone
@@ -295,3 +313,8 @@ class Daemon:
         changed += ["http"] if config.http != running.http else []
         if changed:
             raise RestartNeeded(f"{', '.join(changed)}: changed, which needs a restart; the old configuration is kept")
+
+
+def _differs(old: Graph, name: str, now: CollectorConfig) -> bool:
+    before = old.collectors.get(name)
+    return before is None or before[0] != now

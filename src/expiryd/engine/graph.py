@@ -34,6 +34,8 @@ class Graph:
     services: Tasks
     """The couriers at work with this graph's notifiers."""
     couriers: dict[str, Courier] = field(default_factory=dict)
+    edited: set[str] = field(default_factory=set)
+    """Collectors that a reload changed and that have not been looked at since."""
     cycle: Cycle | None = None
     _owned: AsyncExitStack = field(default_factory=AsyncExitStack)
 

@@ -151,6 +151,10 @@ class Ledger:
         self._next_wake = later
         return waking
 
+    def wake_up_at(self, moment: datetime) -> None:
+        """Look through all items again then, whatever they say themselves."""
+        self._next_wake = moment
+
     def wake_all(self, now: datetime) -> None:
         """After a start or a reload every judgement is made again, by the rules of today."""
         for key, shard in self._shards.items():

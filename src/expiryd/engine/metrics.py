@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +23,7 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._collectors: set[str] = set()
         counter, gauge = self._counter, self._gauge
         self._up = gauge("collector_up", "1 while the last look saw the source, else 0.", "collector")
         self._collected = gauge("collector_items", "Items the last look saw.", "collector")
@@ -61,21 +63,30 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def looked(self, look: Look, seconds: float) -> None:
+    def looked(self, look: Look, seconds: float | None = None) -> None:
         self._up.labels(look.collector).set(0 if look.outcome is Outcome.BLIND else 1)
         self._collected.labels(look.collector).set(look.items)
-        self._took.labels(look.collector).observe(seconds)
+        if seconds is not None:
+            self._took.labels(look.collector).observe(seconds)
         if look.outcome is Outcome.COMPLETE:
             self._last_good.labels(look.collector).set(look.finished_at.timestamp())
 
-    def collectors(self, names: Iterable[str], last_good: dict[str, datetime]) -> None:
-        """Make every configured collector's series exist, and only those."""
-        for family in (self._up, self._collected, self._last_good):
-            family.clear()
-        for name in names:
+    def collectors(
+        self, names: Iterable[str], last_looks: Mapping[str, Look], last_good: Mapping[str, datetime]
+    ) -> None:
+        """Exactly the configured collectors have series, with what was known of them before."""
+        wanted = set(names)
+        for name in self._collectors - wanted:
+            for family in (self._up, self._collected, self._last_good, self._took, self._overruns):
+                with suppress(KeyError):
+                    family.remove(name)
+        for name in wanted - self._collectors:
             self._overruns.labels(name)
+            if name in last_looks:
+                self.looked(last_looks[name])
             if name in last_good:
                 self._last_good.labels(name).set(last_good[name].timestamp())
+        self._collectors = wanted
 
     def overrun(self, collector: str) -> None:
         self._overruns.labels(collector).inc()
