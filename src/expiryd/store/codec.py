@@ -27,7 +27,7 @@ from expiryd.core.model import (
     Severity,
     Traits,
 )
-from expiryd.store.port import Look, Outcome
+from expiryd.store.port import Look, Outcome, Parcel
 from expiryd.store.schema import from_micros, shorten, to_micros
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -265,6 +265,18 @@ def event_of(row: Row[Any], memo: Memo) -> Event:
         basis=None if basis is None else _BASIS[basis],
         detail=payload.get("detail", ""),
         traits=memo.traits(*traits) if traits else NO_TRAITS,
+    )
+
+
+def parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
+    return Parcel(
+        id=row.parcel,
+        notifier=notifier,
+        event=event_of(row, memo),
+        attempts=row.attempts,
+        created_at=row.created_at,
+        batch=row.batch,
+        told=bool(row.told),
     )
 
 

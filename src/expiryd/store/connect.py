@@ -18,7 +18,9 @@ from expiryd.store.port import StoreError
 _DAEMON_LOCK = 0x65787069  # "expi"; the second half of the key is the schema, so two schemas hold two daemons
 _SERVER_OPTIONS = (
     # a session whose client is gone ends within a minute, and with it the lock that keeps a second daemon out
-    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c statement_timeout=30s"
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 "
+    # statements are short: compiling one takes longer than running it
+    "-c statement_timeout=30s -c jit=off"
 )
 
 

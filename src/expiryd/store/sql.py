@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from expiryd.core.model import Event, ItemId, ItemState
-from expiryd.store import statements
-from expiryd.store.codec import Memo, alert_row, event_of, event_row, item_row, item_state, look_of, look_row
+from expiryd.core.model import ItemId, ItemState
+from expiryd.store import statements, writing
+from expiryd.store.codec import Memo, event_of, item_state, look_of, parcel_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
-from expiryd.store.port import Change, EventRecord, Fate, Known, Look, Outbox, Outcome, Parcel, Settlement, StoreError
+from expiryd.store.port import Change, EventRecord, Fate, Known, Outbox, Parcel, Settlement, StoreError
 from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, shorten, thread
 from expiryd.store.trouble import explain
 from expiryd.store.unbroken import unbroken
@@ -30,7 +30,6 @@ from expiryd.store.unbroken import unbroken
 T = TypeVar("T")
 _CHUNK = 500
 _PAGE = 2000
-_STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
 
 
 class SqlStore:
@@ -110,11 +109,11 @@ class SqlStore:
                 await connection.execute(delete(item).where(item.c.item.in_(ids)))
             # the last word on an item counts
             for states in _chunks(list({state.id: state for state in change.items}.values())):
-                await _remember(connection, states)
+                await writing.remember(connection, states)
             for events in _chunks(change.events):
-                await _owe(connection, events, change.due)
+                await writing.owe(connection, events, change.due)
             if change.look is not None:
-                await _note(connection, change.look)
+                await writing.note(connection, change.look)
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,7 +133,7 @@ class SqlStore:
                 lease = update(parcel).where(parcel.c.id.in_(chunk))
                 await connection.execute(lease.values(fate=Fate.LEASED, due_at=until, attempts=parcel.c.attempts + 1))
                 rows = await connection.execute(statements.parcels(chunk))
-                taken += [_parcel_of(row, notifier, memo) for row in rows]
+                taken += [parcel_of(row, notifier, memo) for row in rows]
         return taken
 
     @unbroken
@@ -149,19 +148,8 @@ class SqlStore:
         async with self._write() as connection:
             for settlement in settlements:
                 for ids in _chunks(settlement.parcels):
-                    await _settle(connection, notifier, ids, settlement)
-                if settlement.thread is not None:
-                    about, generation, reference = settlement.thread
-                    await connection.execute(
-                        statements.upsert(connection, thread),
-                        {
-                            "notifier": notifier,
-                            "item": about,
-                            "generation": generation,
-                            "reference": reference,
-                            "at": settlement.at,
-                        },
-                    )
+                    await writing.settle(connection, notifier, ids, settlement)
+                await writing.keep_thread(connection, notifier, settlement)
 
     @unbroken
     async def postpone(
@@ -265,75 +253,6 @@ class SqlStore:
             yield
         except (SQLAlchemyError, OSError, self._database.driver_error) as error:
             raise explain(error, what or self.name, self._database.secrets) from None
-
-
-async def _remember(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
-    alerts = [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]
-    kept = [(row["item"], row["aspect"]) for row in alerts]
-    over = delete(alert).where(alert.c.item.in_([state.id for state in states]))
-    if kept:
-        over = over.where(tuple_(alert.c.item, alert.c.aspect).not_in(kept))
-    await connection.execute(over)
-    await connection.execute(statements.upsert(connection, item), [item_row(state) for state in states])
-    if alerts:
-        await connection.execute(statements.upsert_alert(connection), alerts)
-
-
-async def _owe(
-    connection: AsyncConnection, events: Sequence[tuple[Event, tuple[str, ...]]], due: datetime | None
-) -> None:
-    numbered = update(installation).values(last_event=installation.c.last_event + len(events))
-    last: int = (await connection.scalars(numbered.returning(installation.c.last_event))).one()
-    ids = range(last - len(events) + 1, last + 1)
-    rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
-    await connection.execute(insert(event), rows)
-    parcels = [
-        {
-            "event": id_,
-            "notifier": notifier,
-            "fate": Fate.PENDING,
-            "due_at": happened.at if due is None else due,
-            "attempts": 0,
-            "reason": "",
-            "proof": "",
-            "created_at": happened.at,
-        }
-        for id_, (happened, notifiers) in zip(ids, events, strict=True)
-        for notifier in dict.fromkeys(notifiers)
-    ]
-    if parcels:
-        await connection.execute(insert(parcel), parcels)
-
-
-async def _note(connection: AsyncConnection, looked: Look) -> None:
-    row = look_row(looked)
-    await connection.execute(insert(look), row)
-    good_at = looked.finished_at if looked.outcome is Outcome.COMPLETE else None
-    await connection.execute(statements.upsert_collector(connection, collector), row | {"good_at": good_at})
-
-
-async def _settle(connection: AsyncConnection, notifier: str, ids: Sequence[int], settlement: Settlement) -> None:
-    mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
-    await connection.execute(
-        mine.values(fate=settlement.fate, settled_at=settlement.at, reason=settlement.reason, proof=settlement.proof)
-    )
-    if (stamp := _STAMPS.get(settlement.fate)) is None:
-        return
-    matters = (await connection.execute(statements.matters_of(ids))).mappings().all()
-    if matters:
-        await connection.execute(statements.stamp(stamp, settlement.at), [dict(matter) for matter in matters])
-
-
-def _parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
-    return Parcel(
-        id=row.parcel,
-        notifier=notifier,
-        event=event_of(row, memo),
-        attempts=row.attempts,
-        created_at=row.created_at,
-        batch=row.batch,
-        told=bool(row.told),
-    )
 
 
 def _copy(file: Path, path: Path) -> None:

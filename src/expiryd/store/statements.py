@@ -84,6 +84,7 @@ def parcels(ids: Sequence[int]) -> Select[Any]:
     closed = (
         select(func.coalesce(func.max(closing.c.id), 0))
         .where(_same_matter(closing), closing.c.kind.in_(_CLOSING), closing.c.id < event.c.id)
+        .correlate(event)  # two levels out, where it is not found without being told
         .scalar_subquery()
     )
     told = exists().where(

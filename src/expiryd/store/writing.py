@@ -1,0 +1,85 @@
+"""What a change or a settlement writes, inside the transaction of whoever calls: at most one chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, insert, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from expiryd.core.model import Event, ItemState
+from expiryd.store import statements
+from expiryd.store.codec import alert_row, event_row, item_row, look_row
+from expiryd.store.port import Fate, Look, Outcome, Settlement
+from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, thread
+
+_STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
+
+
+async def remember(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
+    """Upsert the items and replace their alerts."""
+    alerts = [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]
+    kept = [(row["item"], row["aspect"]) for row in alerts]
+    over = delete(alert).where(alert.c.item.in_([state.id for state in states]))
+    if kept:
+        over = over.where(tuple_(alert.c.item, alert.c.aspect).not_in(kept))
+    await connection.execute(over)
+    await connection.execute(statements.upsert(connection, item), [item_row(state) for state in states])
+    if alerts:
+        await connection.execute(statements.upsert_alert(connection), alerts)
+
+
+async def owe(
+    connection: AsyncConnection, events: Sequence[tuple[Event, tuple[str, ...]]], due: datetime | None
+) -> None:
+    """Number the events, and owe each to its notifiers."""
+    numbered = update(installation).values(last_event=installation.c.last_event + len(events))
+    last: int = (await connection.scalars(numbered.returning(installation.c.last_event))).one()
+    ids = range(last - len(events) + 1, last + 1)
+    rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
+    await connection.execute(insert(event), rows)
+    parcels = [
+        {
+            "event": id_,
+            "notifier": notifier,
+            "fate": Fate.PENDING,
+            "due_at": happened.at if due is None else due,
+            "attempts": 0,
+            "reason": "",
+            "proof": "",
+            "created_at": happened.at,
+        }
+        for id_, (happened, notifiers) in zip(ids, events, strict=True)
+        for notifier in dict.fromkeys(notifiers)
+    ]
+    if parcels:
+        await connection.execute(insert(parcel), parcels)
+
+
+async def note(connection: AsyncConnection, looked: Look) -> None:
+    """For history, and as the last look of its collector."""
+    row = look_row(looked)
+    await connection.execute(insert(look), row)
+    good_at = looked.finished_at if looked.outcome is Outcome.COMPLETE else None
+    await connection.execute(statements.upsert_collector(connection, collector), row | {"good_at": good_at})
+
+
+async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int], settlement: Settlement) -> None:
+    mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
+    await connection.execute(
+        mine.values(fate=settlement.fate, settled_at=settlement.at, reason=settlement.reason, proof=settlement.proof)
+    )
+    if (stamp := _STAMPS.get(settlement.fate)) is None:
+        return
+    matters = (await connection.execute(statements.matters_of(ids))).mappings().all()
+    if matters:
+        await connection.execute(statements.stamp(stamp, settlement.at), [dict(matter) for matter in matters])
+
+
+async def keep_thread(connection: AsyncConnection, notifier: str, settlement: Settlement) -> None:
+    if settlement.thread is None:
+        return
+    about, generation, reference = settlement.thread
+    row = {"notifier": notifier, "item": about, "generation": generation, "reference": reference, "at": settlement.at}
+    await connection.execute(statements.upsert(connection, thread), row)
