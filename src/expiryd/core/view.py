@@ -87,16 +87,28 @@ def event_row(event: Event) -> dict[str, Any]:
     }
 
 
+Rank = tuple[float, bool, datetime, str]
+"""What comes first is smallest; no two are equal."""
+
+
 def worst_first(states: list[ItemState]) -> list[ItemState]:
     """Most severe first, unknown after warnings, then the soonest end, then the name."""
+    return sorted(states, key=item_rank)
 
-    def order(state: ItemState) -> tuple[float, bool, datetime, str]:
-        lifetime = state.observation.lifetime
-        end = lifetime.expires_at if lifetime else None
-        weight = 1.5 if state.severity is Severity.UNKNOWN else float(state.severity)
-        return -weight, end is None, end or state.first_seen, state.id
 
-    return sorted(states, key=order)
+def item_rank(state: ItemState) -> Rank:
+    lifetime = state.observation.lifetime
+    end = lifetime.expires_at if lifetime else None
+    return -_weight(state.severity), end is None, end or state.first_seen, state.id
+
+
+def alert_rank(alert: Alert) -> Rank:
+    """Most severe first, then the one that is open longest."""
+    return -_weight(alert.severity), False, alert.opened_at, f"{alert.item}#{alert.aspect}"
+
+
+def _weight(severity: Severity) -> float:
+    return 1.5 if severity is Severity.UNKNOWN else float(severity)
 
 
 def _days(expires_at: datetime, now: datetime) -> int:

@@ -22,7 +22,7 @@ from expiryd.engine.tasks import Tasks
 from expiryd.store.port import Look, Outcome, Store, StoreError
 
 PULSE = timedelta(seconds=1)
-STALE = 60.0
+STALE = 30.0
 """Seconds without a sign of life after which a part counts as stuck."""
 CLOCK_JUMP = timedelta(seconds=30)
 RETRY_FIRST = timedelta(minutes=1)
@@ -57,6 +57,7 @@ class Daemon:
         self.started_at = clock.now()
         self.looks_failed: dict[str, int] = {}
         self.store_error = ""
+        self.reload_error = ""
         self._store_seen = self._pulse_seen = clock.monotonic()
         self._load = load
         self._tools_for = tools_for
@@ -101,6 +102,7 @@ class Daemon:
                 graph = await build(config, self._tools_for, rehearse=self._rehearse)
             except (ExpirydError, ValueError) as problem:
                 self.metrics.reload_failed()
+                self.reload_error = str(problem)
                 self.log.error("config.rejected", problem=str(problem))
                 raise
             old = self.graph
@@ -141,7 +143,8 @@ class Daemon:
         runs = ((run, name) for name in self.graph.collectors if (run := self.schedule.next_run(name)))
         soonest = min(runs, default=None)
         upcoming = f"; next look {soonest[1]}, {say_left(soonest[0], self.clock.now())}" if soonest else ""
-        return f"{len(self.ledger)} items: {', '.join(bad) or 'all healthy'}{upcoming}"
+        count = len(self.ledger)
+        return f"{count} item{'' if count == 1 else 's'}: {', '.join(bad) or 'all healthy'}{upcoming}"
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,7 +267,7 @@ class Daemon:
         retention = self.graph.config.daemon.retention
         gone = 1
         while gone:  # in small bites: each is one short statement
-            gone = await self.store.prune(now - retention.events)
+            gone = await self.store.prune(events=now - retention.events, looks=now - retention.looks)
 
     # ── the graph ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -282,7 +285,7 @@ class Daemon:
                 complain=self._complain,
             )
         )
-        self._graph = graph
+        self._graph, self.reload_error = graph, ""
         self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
         self.metrics.reloaded(self.clock.now(), graph.config.hash)
 

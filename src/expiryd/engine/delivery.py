@@ -136,8 +136,17 @@ class Courier:
         return True
 
     async def _send(self, message: Message) -> Receipt:
-        limit = self.config.timeout
         started = self.sending_since = self.depot.clock.monotonic()
+        try:
+            return await self.hand_over(message)
+        finally:
+            self.sending_since = None
+            self.sent_at.append(self.depot.clock.now())
+            self.depot.metrics.latency(self.name, self.depot.clock.monotonic() - started)
+
+    async def hand_over(self, message: Message) -> Receipt:
+        """One attempt, past the outbox, of which nothing is remembered. Raises DeliveryError whatever goes wrong."""
+        limit = self.config.timeout
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 return await self.notifier.send(message)
@@ -150,10 +159,6 @@ class Courier:
         except Exception as bug:
             self.depot.log.error("notifier.crashed", notifier=self.name, exc_info=bug)
             raise TransientError(f"bug in the notifier: {type(bug).__name__}", ambiguous=True) from None
-        finally:
-            self.sending_since = None
-            self.sent_at.append(self.depot.clock.now())
-            self.depot.metrics.latency(self.name, self.depot.clock.monotonic() - started)
 
     async def _word(self, draft: Draft, key: str, now: datetime) -> Message:
         events = by_urgency([parcel.event for parcel in draft.parcels])

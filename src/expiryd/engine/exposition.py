@@ -47,16 +47,18 @@ class Exposition:
         self._rendering = asyncio.Lock()
         self._heads = [deflate(_head(family, text)) for family, text in FAMILIES.items()]
         self._pieces: list[Piece] = []
+        self._current = False
         self._alerts: Counter[tuple[Severity, bool]] = Counter()
 
     async def refresh(self) -> None:
         """Render what has changed, a shard at a time: others run in between."""
         async with self._rendering:
-            stale, self._ledger.changed = self._ledger.changed, set()
-            for key in sorted(stale):
+            for key in sorted(self._ledger.changed):
+                self._ledger.changed.discard(key)
+                self._current = False
                 self._render(key)
                 await asyncio.sleep(0)
-            if stale or not self._pieces:
+            if not self._current:
                 await self._gather()
 
     @property
@@ -83,13 +85,13 @@ class Exposition:
             lines = (shard.lines[number] for shard in shards)
             pieces.append(join([head, *(piece for piece in lines if piece.size)]))
             await asyncio.sleep(0)
-        self._pieces = pieces
+        self._pieces, self._current = pieces, True
         self._alerts = sum((shard.alerts for shard in shards), Counter())
 
 
 def is_item(state: ItemState) -> bool:
     """Whether it is a thing out there, and not the daemon's word on one of its own collectors or notifiers."""
-    return state.id != state.collector and state.collector != SELF
+    return state.collector not in (state.id, SELF)
 
 
 def render(states: Iterable[ItemState]) -> Rendered:

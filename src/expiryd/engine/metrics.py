@@ -30,6 +30,7 @@ class Metrics:
         self._last_good = gauge(
             "collector_last_success_timestamp_seconds", "When a look was last complete.", "collector"
         )
+        self._looks = counter("collector_looks", "Looks by how they ended.", "collector", "outcome")
         self._took = Histogram(
             "expiryd_collector_duration_seconds",
             "How long looks took.",
@@ -67,6 +68,7 @@ class Metrics:
         self._up.labels(look.collector).set(0 if look.outcome is Outcome.BLIND else 1)
         self._collected.labels(look.collector).set(look.items)
         if seconds is not None:
+            self._looks.labels(look.collector, look.outcome.value).inc()
             self._took.labels(look.collector).observe(seconds)
         if look.outcome is Outcome.COMPLETE:
             self._last_good.labels(look.collector).set(look.finished_at.timestamp())
@@ -80,8 +82,12 @@ class Metrics:
             for family in (self._up, self._collected, self._last_good, self._took, self._overruns):
                 with suppress(KeyError):
                     family.remove(name)
+            for outcome in Outcome:
+                self._looks.remove(name, outcome.value)
         for name in wanted - self._collectors:
             self._overruns.labels(name)
+            for outcome in Outcome:
+                self._looks.labels(name, outcome.value)
             if name in last_looks:
                 self.looked(last_looks[name])
             if name in last_good:
