@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 import aiohttp
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from expiryd.core.duration import format_duration, parse_duration, say_left
 from expiryd.core.model import (
@@ -34,6 +34,7 @@ from expiryd.core.model import (
     Severity,
     Traits,
 )
+from expiryd.core.pace import Rate
 from expiryd.core.render import tally
 from expiryd.core.wording import action, badge, facts, headline, say_time
 
@@ -136,6 +137,12 @@ class AuthError(PermanentError):
 
 def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
+
+
+def _rate(text: str | None) -> str | None:
+    if text is not None:
+        Rate.parse(text)
+    return text
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -317,7 +324,7 @@ class NotifierConfig(_Frozen, ABC):
 
     type: str
     timeout: PositiveDuration = timedelta(seconds=20)
-    rate: Annotated[str | None, Field(pattern=r"^\d+/\d+[smhd]$")] = None
+    rate: Annotated[str | None, AfterValidator(_rate)] = None
     events: tuple[EventKind, ...] | None = None
     send_resolved: bool = True
 

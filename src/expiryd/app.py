@@ -31,6 +31,7 @@ from expiryd.engine.metrics import Metrics
 from expiryd.redact import Redactor
 from expiryd.registry import discover
 from expiryd.secrets import Fingerprint, Secrets, load_fingerprint_key
+from expiryd.store.connect import database_url as sqlite_url
 from expiryd.store.port import Store
 from expiryd.store.sql import SqlStore
 from expiryd.systemd import Service, watchdog_interval
@@ -77,7 +78,7 @@ async def database_url(config: Config, secrets: Secrets) -> str:
     """Where the state is kept. Holds the password: not to be shown."""
     database = config.daemon.database
     if database is None:
-        return f"sqlite:///{config.daemon.state_dir / 'expiryd.db'}"
+        return sqlite_url(config.daemon.state_dir / "expiryd.db")
     if isinstance(database, SecretRef):
         return (await secrets.read(database)).reveal()
     return database.get_secret_value() if isinstance(database, SecretStr) else str(database)
@@ -103,7 +104,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
     _make_directory(state_dir)
     url = await database_url(config, secrets)
     if setting.dry_run:
-        state_dir, url = await _rehearsal(setting, url, stack)
+        state_dir, url = await _rehearsal(config, url, stack)
     stack.callback(_lock(state_dir))
     fingerprint = Fingerprint(load_fingerprint_key(config.daemon.state_dir))
     store = setting.make_store(url)
@@ -224,7 +225,11 @@ def _make_directory(path: Path) -> None:
 def _lock(state_dir: Path) -> Callable[[], None]:
     """Held on an open descriptor, so that it ends with the process however that ends."""
     path = state_dir / "expiryd.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        problem = f"{state_dir} cannot be written to by this user: {error.strerror}"
+        raise ConfigError([ConfigProblem("daemon.state_dir", problem)]) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -236,15 +241,10 @@ def _lock(state_dir: Path) -> Callable[[], None]:
     return lambda: os.close(descriptor)
 
 
-async def _rehearsal(setting: Setting, url: str, stack: AsyncExitStack) -> tuple[Path, str]:
+async def _rehearsal(config: Config, url: str, stack: AsyncExitStack) -> tuple[Path, str]:
     """A dry run works on a copy of the state, so that nobody counts as told."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="expiryd-dry-run-")))
     target = directory / "expiryd.db"
-    if url.startswith("sqlite:///") and Path(url.removeprefix("sqlite:///")).exists():
-        real = SqlStore(url)
-        await real.open()
-        try:
-            await real.backup(target)
-        finally:
-            await real.aclose()
-    return directory, f"sqlite:///{target}"
+    if (config.daemon.state_dir / "expiryd.db").exists() and config.daemon.database is None:
+        await SqlStore(url, exclusive=False).backup(target)
+    return directory, sqlite_url(target)

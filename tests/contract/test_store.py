@@ -414,7 +414,7 @@ async def test_events_are_paged_backwards_without_gap_or_repetition(store: SqlSt
 
 async def pruned(store: Store, older_than: datetime = AGES) -> int:
     total = 0
-    while gone := await store.prune(older_than, limit=10):
+    while gone := await store.prune(events=older_than, looks=older_than, limit=10):
         total += gone
     return total
 

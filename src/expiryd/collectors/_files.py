@@ -123,6 +123,8 @@ def permission_findings(path: Path, *, secret: bool = True) -> tuple[Finding, ..
 
 def _mode_finding(path: Path, status: os.stat_result, *, secret: bool) -> Finding | None:
     mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid() and status.st_gid in os.getgroups():
+        mode &= ~0o040  # readable by a group that we were put into: that is how its owner lets us look
     wanted = mode & ~(0o077 if secret else 0o022)
     if mode == wanted:
         return None

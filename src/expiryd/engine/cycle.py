@@ -51,15 +51,11 @@ class Cycle:
         events: list[Event] = []
         gathering = Gathering(name, config, collector, self.log)
         async for batch in gathering.batches():
-            events += await self.ledger.commit(self._steps(name, batch, seen, now), self.audience, now)
+            async with self.ledger.lock:
+                events += await self.ledger.commit(self._steps(name, batch, seen, now), self.audience, now)
             await asyncio.sleep(0)
-        known = [state for state in self.ledger.of(name) if state.id != name]
-        missing = [] if gathering.failure else [state for state in known if state.id not in seen]
-        shrunk = self._shrunk(name, len(missing), len(known))
-        gone = [] if shrunk else self._vanished(name, missing, now)
-        look = Look(name, now, self.clock.now(), _outcome(gathering, seen), len(seen), gathering.failure)
-        steps, over = self._own(look, shrunk, known, now)
-        events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
+        async with self.ledger.lock:
+            look = await self._conclude(name, gathering.failure, seen, events, now)
         if look.outcome is Outcome.COMPLETE:
             self.edited.discard(name)
         return look, events
@@ -67,10 +63,11 @@ class Cycle:
     async def observe(self, seen: Sequence[Observation]) -> list[Event]:
         """What the daemon notices about itself goes the same way as everything else, and is kept while it matters."""
         now = self.clock.now()
-        steps = [self._see(ItemId(f"{SELF}/{observation.id}"), observation, now) for observation in seen]
-        loud = [step for step in steps if step.state.alerts]
-        over = [gone for step in steps if not step.state.alerts for gone in self._over(step)]
-        return await self.ledger.commit(loud, self.audience, now, gone=over)
+        async with self.ledger.lock:
+            steps = [self._see(ItemId(f"{SELF}/{observation.id}"), observation, now) for observation in seen]
+            loud = [step for step in steps if step.state.alerts]
+            over = [gone for step in steps if not step.state.alerts for gone in self._over(step)]
+            return await self.ledger.commit(loud, self.audience, now, gone=over)
 
     async def tick(self) -> list[Event]:
         """Judge again what time alone may have changed, except what a blind source hides."""
@@ -92,7 +89,8 @@ class Cycle:
 
         orphans = [state for state in self.ledger.all() if not watched(state)]
         gone = [_last_word(state, now, "no longer watched: it was taken out of the configuration") for state in orphans]
-        return await self.ledger.commit((), self.audience, now, gone=gone)
+        async with self.ledger.lock:
+            return await self.ledger.commit((), self.audience, now, gone=gone)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,15 +98,27 @@ class Cycle:
         hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
         events: list[Event] = []
         for start in range(0, len(waking), BATCH):
-            steps = [
-                evaluate(current, self.rulebook.of(current), now)
-                for state in waking[start : start + BATCH]
-                if (current := self.ledger.get(state.id)) is not None
-                and (current.collector not in hidden or current.id == current.collector)
-            ]
-            events += await self.ledger.commit(steps, self.audience, now)
+            async with self.ledger.lock:
+                steps = [
+                    evaluate(current, self.rulebook.of(current), now)
+                    for state in waking[start : start + BATCH]
+                    if (current := self.ledger.get(state.id)) is not None
+                    and (current.collector not in hidden or current.id == current.collector)
+                ]
+                events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
+
+    async def _conclude(self, name: str, failure: str, seen: set[ItemId], events: list[Event], now: datetime) -> Look:
+        """The end of a look: what it did not find, how it ended, and the trouble the source is in."""
+        known = [state for state in self.ledger.of(name) if state.id != name]
+        missing = [] if failure else [state for state in known if state.id not in seen]
+        shrunk = self._shrunk(name, len(missing), len(known))
+        gone = [] if shrunk else self._vanished(name, missing, now)
+        look = Look(name, now, self.clock.now(), _outcome(failure, seen), len(seen), failure)
+        steps, over = self._own(look, shrunk, known, now)
+        events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
+        return look
 
     def _steps(self, name: str, batch: Sequence[Reading], seen: set[ItemId], now: datetime) -> list[Step]:
         steps = []
@@ -178,8 +188,8 @@ def _collector(item: ItemId) -> str:
     return item.partition("/")[0]
 
 
-def _outcome(gathering: Gathering, seen: set[ItemId]) -> Outcome:
-    if not gathering.failure:
+def _outcome(failure: str, seen: set[ItemId]) -> Outcome:
+    if not failure:
         return Outcome.COMPLETE
     return Outcome.PARTIAL if seen else Outcome.BLIND
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ class Ledger:
         self._next_wake: datetime | None = None
         self.counts: Counter[tuple[str, Severity]] = Counter()
         """Items by (category, severity), kept up to date change by change."""
+        self.lock = asyncio.Lock()
+        """Held from reading a state to committing what was decided on it, so that nothing is decided twice."""
         self.installation = ""
         self.last_looks: dict[str, Look] = {}
         self.last_good: dict[str, datetime] = {}
@@ -109,7 +112,7 @@ class Ledger:
             )
         )
         for state in changed:
-            self._keep(state)
+            self._keep(self._stamped(state))
         for last in gone:
             self._drop(last.item)
         if look is not None:
@@ -161,6 +164,16 @@ class Ledger:
             self._shards[key] = {item: replace(state, wake_at=now) for item, state in shard.items()}
         self._next_wake = now
 
+    def _stamped(self, state: ItemState) -> ItemState:
+        """A delivery that was settled while the store was at work is not forgotten."""
+        now = self.get(state.id)
+        stamps = {(a.aspect, a.generation): a for a in now.alerts if a.told_at or a.failed_at} if now else {}
+        if not stamps:
+            return state
+        return replace(
+            state, alerts=tuple(_later_stamps(a, stamps.get((a.aspect, a.generation))) for a in state.alerts)
+        )
+
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
         self._uncount(self._shards[key].get(state.id))
@@ -187,6 +200,18 @@ class Ledger:
         self.last_looks[look.collector] = look
         if look.outcome == "complete":
             self.last_good[look.collector] = look.finished_at
+
+
+def _later_stamps(alert: Alert, known: Alert | None) -> Alert:
+    if known is None:
+        return alert
+    return replace(
+        alert, told_at=_latest(alert.told_at, known.told_at), failed_at=_latest(alert.failed_at, known.failed_at)
+    )
+
+
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _class(state: ItemState) -> tuple[str, Severity]:

@@ -172,7 +172,7 @@ class Store(Protocol):
     async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
         """The newest events first, older than event id `before`."""
 
-    async def prune(self, older_than: datetime, limit: int = 1000) -> int:
+    async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
         """Delete some old looks, threads, settled parcels and their events; how many rows went. Call until 0.
 
         What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.

@@ -203,16 +203,16 @@ class SqlStore:
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
 
     @unbroken
-    async def prune(self, older_than: datetime, limit: int = 1000) -> int:
-        old_looks = select(look.c.id).where(look.c.finished_at < older_than).limit(limit)
+    async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
+        old_looks = select(look.c.id).where(look.c.finished_at < looks).limit(limit)
         gone = 0
         async with self._write() as connection:
             gone += (await connection.execute(delete(look).where(look.c.id.in_(old_looks)))).rowcount
-            old_threads = statements.old_threads(older_than, limit)
+            old_threads = statements.old_threads(events, limit)
             gone += (
                 await connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads)))
             ).rowcount
-            ids = (await connection.scalars(statements.old_events(older_than, limit))).all()
+            ids = (await connection.scalars(statements.old_events(events, limit))).all()
             for chunk in _chunks(ids):
                 gone += (await connection.execute(delete(parcel).where(parcel.c.event.in_(chunk)))).rowcount
                 gone += (await connection.execute(delete(event).where(event.c.id.in_(chunk)))).rowcount
