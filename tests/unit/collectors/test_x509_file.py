@@ -454,7 +454,8 @@ async def test_a_thousand_files_do_not_hold_up_the_loop(http: aiohttp.ClientSess
         seen = [reading async for reading in built(http, tmp_path).look()]
         done = True
     assert len(seen) == 1000
-    assert sorted(gaps)[-3] < 0.05, "the machine may stall once or twice; the collector must not"
+    assert len(gaps) > 10, "the loop has to turn while files are read"
+    assert sorted(gaps)[-3] < 0.25, "a busy machine may stall; the collector must not"
 
 
 async def test_a_look_that_is_given_up_leaves_nothing_behind(http: aiohttp.ClientSession, tmp_path: Path) -> None:
