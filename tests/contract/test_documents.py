@@ -73,9 +73,8 @@ def test_every_configuration_in_a_page_loads(page: Path, tmp_path: Path) -> None
 def test_every_configuration_key_is_documented() -> None:
     page = text_of("configuration.md")
     models: list[type[BaseModel]] = [Config, CollectorConfig, NotifierConfig, ItemConfig]
-    for field in Config.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            models.append(field.annotation)
+    sections = [field.annotation for field in Config.model_fields.values()]
+    models += [section for section in sections if isinstance(section, type) and issubclass(section, BaseModel)]
     missing = {f"{model.__name__}.{key}" for model in models for key in keys_of(model) if f"`{key}`" not in page}
     assert missing == set()
 
