@@ -55,10 +55,11 @@ class X509Files(Collector):
     def __init__(self, config: X509FileConfig, tools: Tools) -> None:
         self._config = config
         self._tools = tools
+        self._proven: set[str] = set()  # held certificates before, although their names don't say so
 
     async def look(self) -> AsyncIterator[Reading]:
         """Raises CollectError at the end when something could not be seen, lest it be taken for gone."""
-        look = _Look(self._config)
+        look = _Look(self._config, self._proven)
         if self._config.password is not None:
             try:
                 look.password = await self._tools.secret(self._config.password)
@@ -75,7 +76,8 @@ class X509Files(Collector):
 class _Look:
     """One pass over all files. `troubles` is what keeps it from being complete."""
 
-    def __init__(self, config: X509FileConfig) -> None:
+    def __init__(self, config: X509FileConfig, proven: set[str]) -> None:
+        self._proven = proven
         self._patterns = config.path
         self._walk = Walk(config.path, config.exclude, SUFFIXES)
         self._fruitful = 0  # bit n: the n-th pattern led to something
@@ -105,7 +107,8 @@ class _Look:
     def _readings(self, candidate: Candidate) -> Iterator[Reading]:
         path = candidate.path
         promised = candidate.origin is Origin.NAMED or self._walk.is_known(path)
-        if not promised and not _promising(path):
+        expected = promised or candidate.origin is Origin.GLOB or path in self._proven
+        if not promised and not _promising(path, otherwise=expected):
             return
         try:
             contents = split(read_bounded(Path(path), LARGEST_FILE), self.password)
@@ -113,11 +116,13 @@ class _Look:
             if candidate.origin is Origin.NAMED:
                 yield from self._missing(candidate, str(error))
         except CollectError as error:
-            if promised:
+            if expected:
                 yield self._blind(path, str(error))
         except Unopened as error:
             yield self._blind(path, f"{shown(path)}: {error}")
         else:
+            if contents.parts and not promised:
+                self._proven.add(path)
             if contents.parts or (promised and contents.faults):
                 yield from _observations(path, contents)
             elif candidate.origin is Origin.NAMED or (promised and not _is_content(path, contents)):
@@ -231,10 +236,11 @@ def _open_key(path: str, contents: Contents) -> tuple[Finding, ...]:
     return tuple(found for found in permission_findings(Path(path)) if found.code == "unsafe-permissions")
 
 
-def _promising(path: str) -> bool:
+def _promising(path: str, *, otherwise: bool) -> bool:
+    """Whether the file begins like one that may hold a certificate; `otherwise` when it can't be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
             return promising(file.read(_HEAD))
-    except OSError:  # nobody said that it should be readable
-        return False
+    except OSError:
+        return otherwise
