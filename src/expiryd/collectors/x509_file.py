@@ -121,12 +121,16 @@ class _Look:
         except Unopened as error:
             yield self._blind(path, f"{shown(path)}: {error}")
         else:
-            if contents.parts and not promised:
-                self._proven.add(path)
-            if contents.parts or (promised and contents.faults):
-                yield from _observations(path, contents)
-            elif candidate.origin is Origin.NAMED or (promised and not _is_content(path, contents)):
-                yield _nothing(path, contents)
+            yield from self._judged(candidate, contents, promised=promised)
+
+    def _judged(self, candidate: Candidate, contents: Contents, *, promised: bool) -> Iterator[Observation]:
+        path = candidate.path
+        if contents.parts and not promised:
+            self._proven.add(path)
+        if contents.parts or (promised and contents.faults):
+            yield from _observations(path, contents)
+        elif candidate.origin is Origin.NAMED or (promised and not _is_content(path, contents)):
+            yield _nothing(path, contents)
 
     def _missing(self, candidate: Candidate, reason: str) -> Iterator[Blind]:
         """If nothing else was asked for, not an item but the whole source is out of sight."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -326,23 +326,47 @@ async def test_a_file_that_vanishes_between_listing_and_reading_is_passed_over(
     assert len(seen) == 69
 
 
+@pytest.fixture
+def open_tree() -> Iterator[Path]:
+    """A directory which others may enter, unlike tmp_path."""
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+async def without_root(looking: Awaitable[Look]) -> Look:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        return await looking
+    finally:
+        os.seteuid(os.getuid())
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
-async def test_a_directory_that_can_not_be_listed_or_entered_is_blind(at: Any, mode: int) -> None:
-    with TemporaryDirectory() as place:  # others may enter it, unlike tmp_path
-        tree = Path(place)
-        tree.chmod(0o755)
-        good = write(tree / "good.pem", pem(certificate()), 0o644)
-        secret = write(tree / "private/key.pem", pem(certificate())).parent
-        secret.chmod(mode)
-        if os.geteuid() == 0:
-            os.seteuid(65534)
-        try:
-            done = await at(tree)
-        finally:
-            os.seteuid(os.getuid())
-            secret.chmod(0o700)
+async def test_a_directory_that_can_not_be_listed_or_entered_is_blind(at: Any, open_tree: Path, mode: int) -> None:
+    good = write(open_tree / "good.pem", pem(certificate()), 0o644)
+    secret = write(open_tree / "private/key.pem", pem(certificate())).parent
+    secret.chmod(mode)
+    done = await without_root(at(open_tree))
+    secret.chmod(0o700)
     assert list(done.seen) == [str(good)] and list(done.blind) == [str(secret)]
     assert "let the user that runs expiryd enter it" in done.error
+
+
+async def test_an_unreadable_file_is_blind_when_it_may_be_meant(
+    http: aiohttp.ClientSession, at: Any, open_tree: Path
+) -> None:
+    write(open_tree / "good.pem", pem(certificate()), 0o644)
+    write(open_tree / "shadow", b"root:*:1::::::", 0)
+    tree = built(http, open_tree)
+    odd = write(open_tree / "cacerts", pem(certificate("b")), 0o644)
+    assert not (await without_root(look(tree))).error, "nobody said that a file called shadow should be readable"
+    odd.chmod(0)
+    assert list((await without_root(look(tree))).blind) == [str(odd)], "it held a certificate before"
+    assert list((await without_root(at(open_tree / "*s"))).blind) == [str(odd)], "a pattern leads to it"
+    (open_tree / "good.pem").chmod(0)
+    assert f"{open_tree}/good.pem" in (await without_root(at(open_tree))).blind, "its name promises one"
 
 
 # ── what is not in order ──────────────────────────────────────────────────────────────────────────────
