@@ -287,6 +287,7 @@ class Daemon:
         )
         self._graph, self.reload_error = graph, ""
         self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
+        self.metrics.notifiers(graph.notifiers)
         self.metrics.reloaded(self.clock.now(), graph.config.hash)
 
     async def _retire(self, old: Graph, patience: timedelta) -> None:

@@ -133,13 +133,16 @@ def _measures(who: str, measures: tuple[Measure, ...]) -> Iterable[str]:
     return [f"{series} {number(value)}\n" for series, value in named.items()]
 
 
-def quote(text: str) -> str:
-    """As it may stand in a label's quotes. What no scraper takes (NUL, half a surrogate pair) is spelt out."""
-    if text.isalnum():
+def clean(text: str) -> str:
+    """What no scraper takes (NUL, half a surrogate pair) is spelt out."""
+    if text.isprintable():
         return text
-    if not text.isprintable():  # rare: controls and surrogates, which are not valid UTF-8
-        text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def quote(text: str) -> str:
+    """As it may stand in a label's quotes."""
+    return clean(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def number(value: float) -> str:

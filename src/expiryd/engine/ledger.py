@@ -62,7 +62,8 @@ class Ledger:
         return sum(len(shard) for shard in self._shards.values())
 
     def get(self, item: ItemId) -> ItemState | None:
-        return self._shards[_shard(item)].get(item)
+        shard = self._shards.get(_shard(item))  # asked for anything, also by strangers: nothing is made for it
+        return shard.get(item) if shard else None
 
     def all(self) -> Iterator[ItemState]:
         for key in list(self._shards):

@@ -11,10 +11,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from expiryd.api import AuthError, DeliveryError, PermanentError, TransientError
-from expiryd.core.model import Event
-from expiryd.store.port import Look, Outcome
+from expiryd.core.model import Event, EventKind
+from expiryd.store.port import Fate, Look, Outcome
 
 _LOOK_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
+_OUTCOMES = ("delivered", "failed", "ambiguous", "rate-limited", "refused", "auth-failed")
 _SEND_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60)
 
 
@@ -24,6 +25,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
         self._collectors: set[str] = set()
+        self._notifiers: set[str] = set()
         counter, gauge = self._counter, self._gauge
         self._up = gauge("collector_up", "1 while the last look saw the source, else 0.", "collector")
         self._collected = gauge("collector_items", "Items the last look saw.", "collector")
@@ -61,6 +63,10 @@ class Metrics:
         self._config = gauge("config_info", "The running config.", "hash")
         self._loop_lag = gauge("loop_lag_seconds", "How late the event loop last was.")
         gauge("build_info", "The running version.", "version").labels(version).set(1)
+        for kind in EventKind:
+            self._events.labels(kind.value)
+        for reason in (Fate.SUPPRESSED, Fate.SUPERSEDED):
+            self._suppressed.labels(reason.value)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -93,6 +99,26 @@ class Metrics:
             if name in last_good:
                 self._last_good.labels(name).set(last_good[name].timestamp())
         self._collectors = wanted
+
+    def notifiers(self, names: Iterable[str]) -> None:
+        """Every configured notifier has its series from the start, so that the first failure is an increase too."""
+        wanted = set(names)
+        for name in self._notifiers - wanted:
+            self._latency.remove(name)
+            with suppress(KeyError):
+                self._last_delivery.remove(name)
+            for outcome in _OUTCOMES:
+                self._notifications.remove(name, outcome)
+        for name in wanted - self._notifiers:
+            self._latency.labels(name)
+            for outcome in _OUTCOMES:
+                self._notifications.labels(name, outcome)
+        self._notifiers = wanted
+
+    def last_deliveries(self, times: Mapping[str, datetime]) -> None:
+        """As the store knows them, also from before the start."""
+        for name in self._notifiers & times.keys():
+            self._last_delivery.labels(name).set(times[name].timestamp())
 
     def overrun(self, collector: str) -> None:
         self._overruns.labels(collector).inc()

@@ -2,33 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
 
 from expiryd.engine.daemon import Daemon
+from expiryd.engine.exposition import Exposition
+from expiryd.engine.tasks import Tasks
+from expiryd.store.port import StoreError
+from expiryd.web.access import Access
+from expiryd.web.api import Api
+from expiryd.web.control import Control
+from expiryd.web.doors import renew, tcp_sockets, tls_context, unix_socket
+from expiryd.web.glance import Glance
+from expiryd.web.health import Health
+from expiryd.web.openapi import describe
+from expiryd.web.prometheus import Scrape
+from expiryd.web.route import Ask, Problem, Right, Route, answer
+
+LARGEST_BODY = 64 * 1024
+PATIENCE = 75.0
+"""Seconds that a client may take to send its request, or stay silent between two."""
+MOST_CLIENTS = 256
+BACKLOG = 128
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "expiryd",
+}
 
 
 @asynccontextmanager
-async def serve(daemon: Daemon, socket: Path) -> AsyncIterator[None]:
-    """Listen while the context lasts. Raises OSError when an address cannot be had."""
-
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    app = web.Application()
-    app.add_routes([web.get("/-/healthy", healthy)])
-    runner = web.AppRunner(app)
+async def serve(daemon: Daemon, socket_path: Path) -> AsyncIterator[None]:
+    """Listen while the context lasts. Raises CannotListen."""
+    config = daemon.graph.config.http
+    tasks = Tasks(daemon.log)
+    runner = web.AppRunner(
+        application(daemon, tasks),
+        access_log=None,
+        keepalive_timeout=PATIENCE,
+        shutdown_timeout=3,
+        handle_signals=False,
+    )
     await runner.setup()
+    servers: list[asyncio.Server] = []
     try:
-        socket.unlink(missing_ok=True)
-        await web.UnixSite(runner, str(socket)).start()
-        socket.chmod(0o660)
-        if address := daemon.graph.config.http.address:
-            await web.TCPSite(runner, *address).start()
-        yield
+        with unix_socket(socket_path) as door:
+            loop = asyncio.get_running_loop()
+            servers.append(await loop.create_unix_server(_limited(runner), sock=door, backlog=BACKLOG))
+            if config.address is not None:
+                tls = tls_context(config)
+                if tls is not None:
+                    tasks.spawn(renew(tls, config, daemon.clock, daemon.log), "renew the certificate")
+                servers += [
+                    await loop.create_server(_limited(runner), sock=listener, ssl=tls, backlog=BACKLOG)
+                    for listener in tcp_sockets(config)
+                ]
+            yield
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
-        socket.unlink(missing_ok=True)
+        await tasks.drain(timedelta(0))
+
+
+def application(daemon: Daemon, tasks: Tasks) -> web.Application:
+    """Everything that is answered, behind one guard."""
+    access = Access(daemon.graph.config.http.tokens, daemon.clock, daemon.log)
+    glance = Glance(daemon.store, tasks)
+    health = Health(daemon, glance)
+    routes = [
+        *health.routes(),
+        *Scrape(daemon, Exposition(daemon.ledger), glance).routes(),
+        *Api(daemon, health, glance).routes(),
+        *Control(daemon, tasks).routes(),
+    ]
+    routes.append(_description(routes))
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_in_json])
+    app.on_response_prepare.append(_add_headers)
+    for route in routes:
+        app.router.add_route(route.method, route.path.replace("{id}", "{id:.+}"), _guarded(route, access))
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path.replace("{id}", "{id:.+}"), _guarded(route, access))
+    return app
+
+
+def _description(routes: list[Route]) -> Route:
+    async def show(_: Ask) -> web.StreamResponse:
+        return answer(document)
+
+    own = Route("GET", "/openapi.json", show, "This description (OpenAPI 3.1).", right=Right.READ)
+    document = describe([*routes, own])
+    return own
+
+
+def _guarded(route: Route, access: Access) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        caller = await access.admit(request, route)
+        return await route.handler(Ask(request, caller, route.read(request)))
+
+    return handle
+
+
+@web.middleware
+async def _errors_in_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return answer({"error": str(problem)}, problem.status, problem.headers)
+    except StoreError as failure:
+        return answer({"error": str(failure)}, 503)
+    except web.HTTPException as error:  # the router's own: no such path, no such method, too large
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return answer({"error": f"{request.method} {request.path}: {error.reason.lower()}"}, error.status, headers)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+
+
+def _limited(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
+    """Connections become requests' handlers, up to a number that leaves the daemon its own descriptors."""
+
+    def connect() -> asyncio.BaseProtocol:
+        server = runner.server
+        if server is None or len(server.connections) >= MOST_CLIENTS:
+            return _Full()
+        return server()
+
+    return connect
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
