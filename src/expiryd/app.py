@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -86,6 +87,8 @@ async def database_url(config: Config, secrets: Secrets) -> str:
 
 async def run(setting: Setting) -> None:
     """The daemon, until a signal ends it. Raises ConfigError, AlreadyRunning, StoreError or another ExpirydError."""
+    # well-known roots have the serial number 0; a negative one is a finding, and neither is for stderr
+    warnings.filterwarnings("ignore", message="Parsed a serial number")
     redactor = Redactor()
     secrets = Secrets(setting.environ, redactor.add)
     config = await load_config(setting.paths, setting.environ, secrets)
