@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ FAMILIES = {
     SEVERITY: "How bad it is: 0 healthy, 1 info, 2 warning, 3 critical, 4 expired, -1 unknown.",
     MEASURE: "A number that a collector measured, in its unit.",
 }
+_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOTHING = deflate(b"")
 
 
@@ -134,10 +136,10 @@ def _measures(who: str, measures: tuple[Measure, ...]) -> Iterable[str]:
 
 
 def clean(text: str) -> str:
-    """What no scraper takes (NUL, half a surrogate pair) is spelt out."""
+    """What no scraper takes (NUL, half a surrogate pair) or a terminal obeys (controls) is spelt out."""
     if text.isprintable():
         return text
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def quote(text: str) -> str:
