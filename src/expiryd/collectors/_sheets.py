@@ -7,7 +7,8 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ DEEPEST = 20
 EXTRA = "\0extra"
 """The key under which a row keeps the fields for which the header has no column."""
 
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
 _EMPTY_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _AT = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
 _Row = tuple[str, object]
@@ -87,9 +89,12 @@ def _csv_sheet(path: Path, content: bytes) -> Sheet:
     header = tuple(column.strip().lower() for column in next(lines, ("", []))[1])
     if "name" not in header:
         raise CollectError(f"{shown(path)} has no column `name`: its first line names them, as in name,expires,owner")
-    twice = sorted({column for column in header if column and header.count(column) > 1})
     rows = ((place, _csv_row(header, fields)) for place, fields in lines)
-    return Sheet(rows, tuple(column for column in header if column), twice)
+    return Sheet(rows, tuple(column for column in header if column), _repeated(filter(None, header)))
+
+
+def _repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, times in Counter(keys).items() if times > 1]
 
 
 def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[str, list[str]]]:
@@ -112,6 +117,9 @@ def _csv_row(header: tuple[str, ...], fields: list[str]) -> dict[str, object]:
 
 
 def _parse_toml(text: str, _repeated: list[str]) -> object:
+    if long := _LONG_KEY.search(text):  # tomllib takes the square of a dotted key's length: 80 kB are half a minute
+        line = text.count("\n", 0, long.start()) + 1
+        raise ValueError(f"line {line}: a key of more than 40 parts")
     return tomllib.loads(text)
 
 
@@ -126,8 +134,7 @@ def _parse_json(text: str, repeated: list[str]) -> object:
             raise ValueError(f"more than {MOST_TABLES:,} tables")
         made = dict(pairs)
         if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(sorted({key for key in keys if keys.count(key) > 1}))
+            repeated.extend(_repeated(key for key, _ in pairs))
         return made
 
     return json.loads(text, object_pairs_hook=table)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from expiryd.api import (
     NO_TRAITS,
     Basis,
+    Blind,
     CollectError,
     Collector,
     CollectorConfig,
@@ -69,36 +70,47 @@ class Inventory(Collector):
     async def look(self) -> AsyncIterator[Reading]:
         paths, failures = await asyncio.to_thread(self._find)
         clerk = _Clerk(self._zone, frozenset(self._config.items))
+        read_any = False
         for path in paths:
+            rows = _read(path, clerk)
             try:
-                readings = _read(path, clerk)
-                while chunk := await asyncio.to_thread(lambda rows: list(islice(rows, _CHUNK)), readings):
+                while chunk := await asyncio.to_thread(_next_chunk, rows):
                     for reading in chunk:
                         yield reading
+                read_any = True
             except CollectError as error:
-                failures.append(str(error))
+                failures[shown(path)] = str(error)
+        if read_any:
+            for name, reason in failures.items():
+                yield Blind(name, reason, kind="inventory")
         if failures:  # what stands in those files is not gone: the look is a partial one
-            raise CollectError("; ".join(failures))
+            raise CollectError("; ".join(failures.values()))
 
-    def _find(self) -> tuple[list[Path], list[str]]:
+    def _find(self) -> tuple[list[Path], dict[str, str]]:
+        """The files that are meant, each once and in order, and why other entries of `path` mean none."""
         paths: dict[Path, None] = {}
-        failures = []
+        failures = {}
         for pattern in self._config.path:
             try:
                 found = expand(pattern)
             except CollectError as error:
-                failures.append(str(error))
+                failures[shown(pattern)] = str(error)
                 continue
             if not found:
-                failures.append(f"{shown(pattern)} matches no file: correct it, or take it off `path`")
+                failures[shown(pattern)] = f"{shown(pattern)} matches no file: correct it, or take it off `path`"
             paths.update(dict.fromkeys(found))
         return list(paths), failures
+
+
+def _next_chunk(rows: Iterator[Observation]) -> list[Observation]:
+    return list(islice(rows, _CHUNK))
 
 
 def _read(path: Path, clerk: _Clerk) -> Iterator[Observation]:
     """The file's rows, then the file itself with what is wrong with it as a whole. Raises CollectError."""
     sheet = read_sheet(path, read_bounded(path, LIMIT))
     ledger = _Ledger(path, sheet)
+    file = shown(path)
     for place, row in sheet.rows:
         ledger.rows += 1
         if not isinstance(row, dict):
@@ -110,7 +122,7 @@ def _read(path: Path, clerk: _Clerk) -> Iterator[Observation]:
         if name is None:
             ledger.note("missing-name", place)
             continue
-        yield clerk.observe(name, row, f"{shown(path)}, {place}")
+        yield clerk.observe(name, row, f"{file}, {place}")
     yield ledger.observation()
 
 
@@ -174,19 +186,17 @@ class _Clerk:
     def __init__(self, zone: ZoneInfo, dated_elsewhere: frozenset[str]) -> None:
         self._zone = zone
         self._dated_elsewhere = dated_elsewhere
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
         self._lifetimes: dict[object, tuple[Lifetime, tuple[Problem, ...]]] = {}
         self._traits: dict[object, tuple[Traits, tuple[Problem, ...]]] = {}
         self._shared: dict[object, Traits] = {}
 
     def observe(self, name: str, row: Mapping[str, object], where: str) -> Observation:
         problems: list[Problem] = []
-        identity = name
-        if name in self._names:
-            identity = self._free(name)
+        identity = self._identity(name)
+        if identity != name:
             text = f"{name} is listed more than once, this one is watched as {identity}: give each a name of its own"
             problems.append(("duplicate", text))
-        self._names.add(identity)
         if EXTRA in row:
             lifetime, odd = _TOO_WIDE
         else:
@@ -200,10 +210,15 @@ class _Clerk:
         findings = tuple(Finding(code, Severity.WARNING, f"{text} ({where})") for code, text in problems)
         return Observation(identity, kind, name, lifetime, findings=findings, traits=traits)
 
-    def _free(self, name: str) -> str:
-        number = 2
-        while f"{name}#{number}" in self._names:
+    def _identity(self, name: str) -> str:
+        """The name itself, or `name#2` and so on when it is taken."""
+        number = self._names.get(name, 0) + 1
+        while number > 1 and f"{name}#{number}" in self._names:
             number += 1
+        self._names[name] = number
+        if number == 1:
+            return name
+        self._names[f"{name}#{number}"] = 1
         return f"{name}#{number}"
 
     def _lifetime(self, row: Mapping[str, object]) -> tuple[Lifetime, tuple[Problem, ...]]:
@@ -217,10 +232,15 @@ class _Clerk:
         return known
 
     def _traits_of(self, row: Mapping[str, object]) -> tuple[Traits, tuple[Problem, ...]]:
-        key = tuple(map(row.get, ("category", "owner", "runbook", "used_by", "labels")))
+        used_by, labels = row.get("used_by"), row.get("labels")
+        if isinstance(used_by, list):
+            used_by = tuple(used_by)
+        if isinstance(labels, dict):
+            labels = tuple(labels.items())
+        key = (row.get("category"), row.get("owner"), row.get("runbook"), used_by, labels)
         try:
             known = self._traits.get(key)
-        except TypeError:  # lists and tables, as every format but CSV has them
+        except TypeError:  # a list or table where it doesn't belong
             return self._share(row)
         if known is None:
             known = self._traits[key] = self._share(row)
