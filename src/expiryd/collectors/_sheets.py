@@ -23,6 +23,7 @@ DEEPEST = 20
 EXTRA = "\0extra"
 """The key under which a row keeps the fields for which the header has no column."""
 
+_KEY_PARTS = 40
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
 _EMPTY_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _AT = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
@@ -117,9 +118,10 @@ def _csv_row(header: tuple[str, ...], fields: list[str]) -> dict[str, object]:
 
 
 def _parse_toml(text: str, _repeated: list[str]) -> object:
-    if long := _LONG_KEY.search(text):  # tomllib takes the square of a dotted key's length: 80 kB are half a minute
-        line = text.count("\n", 0, long.start()) + 1
-        raise ValueError(f"line {line}: a key of more than 40 parts")
+    for number, line in enumerate(text.splitlines(), 1):
+        # tomllib takes the square of a dotted key's length: 80 kB of one are half a minute
+        if line.count(".") >= _KEY_PARTS and _LONG_KEY.search(line):
+            raise ValueError(f"line {number}: a key of more than {_KEY_PARTS} parts")
     return tomllib.loads(text)
 
 
