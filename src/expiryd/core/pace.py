@@ -28,7 +28,7 @@ class Rate:
         written = re.fullmatch(r"([0-9]{1,9})/(.+)", text.strip())
         rate = cls(int(written[1]), parse_duration(written[2])) if written else None
         if rate is None or rate.count < 1 or rate.per <= timedelta(0):
-            raise ValueError("write a rate such as 1/1s or 20/10m")
+            raise ValueError('write a rate such as "1/1s" or "20/10m"')
         return rate
 
     def wait(self, sent: Sequence[datetime], now: datetime) -> timedelta:
