@@ -1,1 +1,0 @@
-"""expiryd against the real third-party servers; `tests/real/install` puts them on the machine."""
