@@ -82,6 +82,10 @@ def _compare(judged: Sequence[Judged], unreached: Mapping[str, Unreached], skipp
 
 def _attribute(judged: Sequence[Judged]) -> Iterator[Finding]:
     """Each address's findings; those that not all addresses share name the address."""
+    if len(judged) == 1:
+        yield from judged[0].verdict.findings
+        yield from _of_handshake(judged[0].served)
+        return
     each = [list(merge([*one.verdict.findings, *_of_handshake(one.served)])) for one in judged]
     for one, findings in zip(judged, each, strict=True):
         for finding in findings:

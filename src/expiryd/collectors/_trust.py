@@ -78,15 +78,17 @@ class Trust:
 
 def _explain_distrust(error: crypto.X509StoreContextError) -> Finding | None:
     code, depth, words = error.errors
-    culprit = error.certificate.to_cryptography()
+    if depth == 0 and code in (_EXPIRED, _NOT_YET_VALID):
+        return None  # the item's own dates say so
+    try:
+        culprit = error.certificate.to_cryptography()
+        ended = f"{culprit.not_valid_after_utc:%Y-%m-%d}"
+    except BROKEN:  # OpenSSL reads more than cryptography does
+        return Finding("untrusted", Severity.WARNING, f"{words}: clients refuse it; have the chain issued again")
     name, issuer = shown_name(culprit), shown_name(culprit, issuer=True)
     if code == _EXPIRED:
-        if depth == 0:
-            return None  # the item's own date says so
-        detail = f'the chain needs "{name}", which expired on {culprit.not_valid_after_utc:%Y-%m-%d}'
-        return Finding("expired-intermediate", Severity.CRITICAL, f"{detail}: serve a renewed chain")
-    if code == _NOT_YET_VALID and depth == 0:
-        return None  # judged with the dates
+        detail = f'the chain needs "{name}", which expired on {ended}: serve a renewed chain'
+        return Finding("expired-intermediate", Severity.CRITICAL, detail)
     if code == _SELF_SIGNED_LEAF:
         return Finding("self-signed", Severity.WARNING, "signed by itself: trust it with ca_file, or have it issued")
     if code in _ISSUER_UNKNOWN and depth == 0:
