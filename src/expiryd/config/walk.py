@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,11 @@ def _stays(path: str) -> bool:
 
 
 def _beside(directory: Path, path: str) -> str:
-    return os.path.normpath(directory / path)
+    """Only leading dots are worked out: what follows may be a glob or a JSON pointer and is left as written."""
+    while path in {".", ".."} or path.startswith(("./", "../")):
+        step, _, path = path.partition("/")
+        directory = directory.parent if step == ".." else directory
+    return f"{directory}/{path}" if path else str(directory)
 
 
 def secret_refs(config: Config) -> list[tuple[str, SecretRef]]:

@@ -162,7 +162,7 @@ def test_relative_paths_are_meant_beside_the_config_file(tmp_path: Path) -> None
         daemon.state_dir = "../var"
         [collectors.a]
         type = "watch"
-        path = ["certs/**/*.pem", "/etc/ssl/*.pem", "~/x.pem"]
+        path = ["certs/**/*.pem", "/etc/ssl/*.pem", "~/x.pem", ".././../x.json#/a//../b", "..", "./a/"]
         ca_file = "ca.pem"
         password = { file = "pw" }
         labels = { path = "not/a/path" }
@@ -177,7 +177,14 @@ def test_relative_paths_are_meant_beside_the_config_file(tmp_path: Path) -> None
     assert isinstance(watch, WatchConfig)
     assert isinstance(tell, TellConfig)
     assert config.daemon.state_dir == tmp_path / "var"
-    assert watch.path == (f"{etc}/certs/**/*.pem", "/etc/ssl/*.pem", "~/x.pem")
+    assert watch.path == (
+        f"{etc}/certs/**/*.pem",
+        "/etc/ssl/*.pem",
+        "~/x.pem",
+        f"{tmp_path.parent}/x.json#/a//../b",
+        str(tmp_path),
+        f"{etc}/a/",
+    )
     assert watch.ca_file == etc / "ca.pem"
     assert watch.password is not None
     assert watch.password.file == etc / "pw"
