@@ -75,7 +75,7 @@ class Access:
             challenge = {"WWW-Authenticate": 'Bearer realm="expiryd"'}
             return Problem(401, "send `Authorization: Bearer TOKEN` with a token of [http.tokens]", challenge)
         roles = " or ".join(role for role, rights in ROLES.items() if right in rights)
-        return Problem(403, f"{caller.name} may not {right.value} this: the role {roles} may")
+        return Problem(403, f"{caller.name} may not do this: it needs the role {roles}")
 
     async def _identify(self, request: web.Request, *, writes: bool) -> Caller:
         if (user := _user_behind(request)) is not None:

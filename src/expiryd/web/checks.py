@@ -8,15 +8,17 @@ from enum import IntEnum
 from typing import Any
 
 from expiryd.api import format_duration
-from expiryd.engine.daemon import Daemon
+from expiryd.engine.daemon import STALE, Daemon
 from expiryd.engine.delivery import NOTICEABLE, own_item
 from expiryd.engine.schedule import Rhythm
 from expiryd.store.port import Fate, Outbox, Outcome
+from expiryd.web.say import rfc3339
 from expiryd.web.vitals import OWED
 
 GRACE = timedelta(minutes=2)
 OWED_LONG = timedelta(minutes=15)
 DEAD_LETTER = "dead-letter"
+SILENT = f"no sign of life for {STALE:.0f} seconds"
 
 
 class Status(IntEnum):
@@ -49,7 +51,7 @@ def store(daemon: Daemon, outbox: Outbox | None) -> Check:
     if daemon.store_error:
         return Check("store", Status.UNAVAILABLE, daemon.store_error, advice)
     if "store" in daemon.stuck():
-        return Check("store", Status.UNAVAILABLE, "no sign of life for a minute", advice)
+        return Check("store", Status.UNAVAILABLE, SILENT, advice)
     if outbox is None:
         return Check("store", Status.WARNING, "did not answer in time", advice)
     return Check("store", Status.HEALTHY, "can be written and read")
@@ -59,7 +61,7 @@ def moving(daemon: Daemon, part: str) -> Check:
     """The scheduler or the pulse."""
     if part in daemon.stuck():
         advice = f"{part}: restart the daemon, and keep its log from before"
-        return Check(part, Status.CRITICAL, "no sign of life for a minute", advice)
+        return Check(part, Status.CRITICAL, SILENT, advice)
     return Check(part, Status.HEALTHY, "moves")
 
 
@@ -97,7 +99,7 @@ def collector(daemon: Daemon, name: str) -> Check:
         advice = f"{title}: make its source visible again: {look.reason}"
         return Check(title, Status.WARNING, f"could not look: {look.reason}", advice, details, failing=True)
     if (late := overdue(daemon, name)) is not None:
-        message = f"a look has been due since {stamp(late)}"
+        message = f"a look has been due since {rfc3339(late)}"
         return Check(title, Status.WARNING, message, f"{title}: see why its look does not end or begin", details)
     if look and look.outcome is Outcome.PARTIAL:
         advice = f"{title}: let it see all of its source: {look.reason}"

@@ -88,9 +88,10 @@ def application(daemon: Daemon, tasks: Tasks) -> web.Application:
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_in_json])
     app.on_response_prepare.append(_add_headers)
     for route in routes:
-        app.router.add_route(route.method, route.path.replace("{id}", "{id:.+}"), _guarded(route, access))
-        if route.method == "GET":
-            app.router.add_route("HEAD", route.path.replace("{id}", "{id:.+}"), _guarded(route, access))
+        path = route.path.replace("{id}", r"{id:(?s:.+)}")  # an id may hold anything, slashes and line ends too
+        handler = _guarded(route, access)
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            app.router.add_route(method, path, handler)
     return app
 
 
