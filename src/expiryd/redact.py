@@ -16,6 +16,7 @@ MASK = "[redacted]"
 SHORTEST = 4
 _FORMS_KEPT = 4096
 _LINE = 8
+_LINES = 200
 _TEXT_READ = 96 * 1024
 _TEXT_KEPT = 32 * 1024
 _ENTRIES = 100
@@ -44,7 +45,9 @@ _PATTERNS = (
     (re.compile(r"hooks\.slack\.com/(?:services|workflows)/[^\s\"']+"), f"hooks.slack.com/{MASK}"),
     (
         re.compile(
-            r"((?:passw(?:or)?d|secret|token|api_?key)[\"']?\s?[=:]\s?)[^\s&;,\"'}]*[\"']?[^\s&;,\"'}]+", re.IGNORECASE
+            r"((?:passw(?:or)?d|secret|token|api_?key)[\"']?(?:\s?=\s?|:(?!\s)|:\s(?=[\"']|\S*\d)))"
+            r"[^\s&;,\"'}]*[\"']?[^\s&;,\"'}]+",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
@@ -66,11 +69,11 @@ class Redactor:
 
     def add(self, value: str) -> None:
         """Mask this value from now on, in every spelling it may be printed in; of several lines, each one."""
-        parts = [value, *(line.strip() for line in value.splitlines() if len(line.strip()) >= _LINE)]
+        lines = [line.strip() for line in value.splitlines()[:_LINES]]
+        parts = [value, *(line for line in lines if len(line) >= _LINE)]
         spellings = {form: None for part in parts for form in _spellings(part) if len(form) >= SHORTEST}
-        if spellings.keys() <= self._known.keys():
-            return
-        kept = list({**self._known, **spellings})[-_FORMS_KEPT:]  # the oldest were replaced long ago
+        older = [form for form in self._known if form not in spellings]
+        kept = [*older, *spellings][-_FORMS_KEPT:]  # what is still read stays; the oldest were replaced long ago
         self._known = dict.fromkeys(kept)
         self._by_length = tuple(sorted(kept, key=len, reverse=True))
 

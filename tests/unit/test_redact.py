@@ -100,6 +100,8 @@ def test_a_known_secret_never_comes_out_whatever_it_is_wrapped_in(
         ("https://host/?a=1&token=s3cr3tcanary&b=2", "s3cr3tcanary"),
         ('{"password": "s3cr3tcanary"}', "s3cr3tcanary"),
         ("DB_PASSWORD=s3cr3tcanary", "s3cr3tcanary"),
+        ("password: s3cr3tcanary", "s3cr3tcanary"),
+        ("api_key:secretcanary", "secretcanary"),
     ],
 )
 def test_what_looks_like_a_secret_is_masked_without_being_known(text: str, canary: str) -> None:
@@ -117,6 +119,8 @@ def test_what_looks_like_a_secret_is_masked_without_being_known(text: str, canar
         "AAR_TOKEN has no date; token-dir/AAR_TOKEN is a placeholder",
         "collector ci-tokens: 12 items, 2026-09-01T00:00:00+00:00",
         "-----BEGIN CERTIFICATE----- MIIB",
+        "notifiers.ops.token: a secret is never written here",
+        "AAR_TOKEN: no date is known",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
@@ -136,6 +140,15 @@ def test_each_line_of_a_secret_of_several_lines_is_masked() -> None:
     redactor = Redactor()
     redactor.add("first-line-of-key\nsecond-line-of-key\n")
     assert redactor.text("only second-line-of-key") == f"only {MASK}"
+
+
+def test_a_secret_that_is_read_again_and_again_is_never_forgotten() -> None:
+    redactor = Redactor()
+    for number in range(600):
+        redactor.add("the-one-still-in-use")
+        redactor.add(f"rotated-{number}")
+        redactor.add("\n".join(f"line-{number}-{line}" for line in range(3)))
+    assert redactor.text("the-one-still-in-use rotated-599") == f"{MASK} {MASK}"
 
 
 def test_a_secret_longer_than_another_that_it_contains_is_masked_whole() -> None:

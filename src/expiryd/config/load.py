@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,8 +61,13 @@ def load(
     config = _validated(raw, {"collectors": collectors, "notifiers": notifiers}, problems)
     if problems:
         raise ConfigError(_with_variable(problem, environ) for problem in problems)
-    anchored: Config = anchor(config, paths[0].resolve().parent if paths else Path.cwd())
+    anchored: Config = anchor(config, _directory(paths))
     return anchored
+
+
+def _directory(paths: Sequence[Path]) -> Path:
+    """Of the first file as it was named: what a ConfigMap's links lead to changes with each of its versions."""
+    return Path(os.path.normpath(paths[0].absolute())).parent if paths else Path.cwd()
 
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +90,7 @@ def _merged(paths: Sequence[Path], environ: Mapping[str, str], problems: list[Co
 
 def _read(path: Path, problems: list[ConfigProblem]) -> Tables:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:

@@ -192,6 +192,12 @@ def test_relative_paths_are_meant_beside_the_config_file(tmp_path: Path) -> None
     assert tell.directory == f"{etc}/out"
 
 
+def test_a_config_that_is_a_link_keeps_the_directory_it_was_named_in(tmp_path: Path) -> None:
+    write(tmp_path / "v1" / "expiryd.toml", "\ufeffdaemon.state_dir = 'state'")
+    (tmp_path / "expiryd.toml").symlink_to(tmp_path / "v1" / "expiryd.toml")
+    assert load_files([tmp_path / "v1" / ".." / "expiryd.toml"]).daemon.state_dir == tmp_path / "state"
+
+
 # ── files, overlays, variables ────────────────────────────────────────────────────────────────────────
 
 
