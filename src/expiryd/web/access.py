@@ -81,7 +81,7 @@ class Access:
         if (user := _user_behind(request)) is not None:
             return Caller(await _name_of(user) if writes else f"uid {user}", ROLES["admin"])
         if not self._tokens:
-            return LOCAL if _is_local(request) else ANYBODY
+            return LOCAL if is_local(request.remote, request.headers) else ANYBODY
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if not scheme:
             return ANYBODY
@@ -140,12 +140,12 @@ async def _name_of(user: int) -> str:
         return f"uid {user}"
 
 
-def _is_local(request: web.Request) -> bool:
+def is_local(remote: str | None, headers: Mapping[str, str]) -> bool:
     """Asked by a process of this machine, for itself: not by a proxy, nor by a browser that was lied to (DNS)."""
-    address = _address(request.remote)
+    address = _address(remote)
     loopback = address is not None and address.is_loopback
-    proxied = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"))
-    return loopback and not proxied and _LOCAL_HOST.fullmatch(request.headers.get("Host", "")) is not None
+    proxied = any(name in headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"))
+    return loopback and not proxied and _LOCAL_HOST.fullmatch(headers.get("Host", "")) is not None
 
 
 def _network(remote: str | None) -> str:

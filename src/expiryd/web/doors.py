@@ -6,9 +6,8 @@ import errno
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,41 +28,49 @@ class CannotListen(ExpirydError):
 @contextmanager
 def unix_socket(path: Path) -> Iterator[socket.socket]:
     """A bound socket for owner and group, in place of a stale one; its file goes with the context."""
-    try:
-        if path.is_socket():  # of a daemon that is gone: the state's lock is ours
-            path.unlink()
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        os.fchmod(door.fileno(), SOCKET_MODE)  # before it has a name: at no moment may others open it
-        door.bind(str(path))
-        path.chmod(SOCKET_MODE)
-    except OSError as error:
-        hint = "; daemon.state_dir is too long for a unix socket (107 bytes)" if len(os.fsencode(path)) > 107 else ""
-        raise CannotListen(f"cannot listen on {path}: {error.strerror or error}{hint}") from None
-    try:
-        yield door
-    finally:
-        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-            path.unlink()
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as door:
+        try:
+            if path.is_socket():  # of a daemon that is gone: the state's lock is ours
+                path.unlink()
+            os.fchmod(door.fileno(), SOCKET_MODE)  # before it has a name: at no moment may others open it
+            door.bind(str(path))
+            path.chmod(SOCKET_MODE)  # whatever the umask took
+        except OSError as error:
+            long = len(os.fsencode(path)) > 107
+            hint = "; daemon.state_dir is too long for a unix socket (107 bytes)" if long else ""
+            raise CannotListen(f"cannot listen on {path}: {error.strerror or error}{hint}") from None
+        try:
+            yield door
+        finally:
+            if path.is_socket():
+                path.unlink()
 
 
-def tcp_sockets(config: HttpConfig) -> list[socket.socket]:
+@contextmanager
+def tcp_sockets(config: HttpConfig) -> Iterator[list[socket.socket]]:
     """Bound sockets for every address that `listen` means; of several, those that this machine has."""
+    with ExitStack() as stack:
+        try:
+            found = [stack.enter_context(closing(listener)) for listener in _bind(config)]
+        except OSError as error:
+            raise CannotListen(f'http.listen = "{config.listen}": {_why(error)}') from None
+        yield found
+
+
+def _bind(config: HttpConfig) -> Iterator[socket.socket]:
     host, port = config.address or ("", 0)
-    found: list[socket.socket] = []
-    try:
-        flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        meant = socket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, flags)
-        for number, (family, kind, protocol, _, address) in enumerate(meant, 1):
-            try:
-                found.append(_bound(socket.socket(family, kind, protocol), address))
-            except OSError as error:
-                if error.errno not in _ABSENT or (number == len(meant) and not found):
-                    raise
-    except OSError as error:
-        for listener in found:
-            listener.close()
-        raise CannotListen(f'http.listen = "{config.listen}": {_why(error)}') from None
-    return found
+    flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
+    absent: list[OSError] = []
+    meant = socket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, flags)
+    for family, kind, protocol, _, address in meant:
+        try:
+            yield _bound(socket.socket(family, kind, protocol), address)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            absent.append(error)
+    if len(absent) == len(meant):
+        raise absent[0]
 
 
 def _bound(listener: socket.socket, address: tuple[object, ...]) -> socket.socket:

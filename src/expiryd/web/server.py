@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from expiryd.web.route import Ask, Problem, Right, Route, answer
 LARGEST_BODY = 64 * 1024
 PATIENCE = 75.0
 """Seconds that a client may take to send its request, or stay silent between two."""
+FAREWELL = 1.0
+"""Seconds for answers under way when the daemon stops, and again for their handlers to give up."""
 MOST_CLIENTS = 256
 BACKLOG = 128
 HEADERS = {
@@ -43,34 +45,29 @@ HEADERS = {
 async def serve(daemon: Daemon, socket_path: Path) -> AsyncIterator[None]:
     """Listen while the context lasts. Raises CannotListen."""
     config = daemon.graph.config.http
+    loop = asyncio.get_running_loop()
     tasks = Tasks(daemon.log)
     runner = web.AppRunner(
         application(daemon, tasks),
         access_log=None,
         keepalive_timeout=PATIENCE,
-        shutdown_timeout=3,
-        handle_signals=False,
+        shutdown_timeout=FAREWELL,
     )
-    await runner.setup()
-    servers: list[asyncio.Server] = []
-    try:
-        with unix_socket(socket_path) as door:
-            loop = asyncio.get_running_loop()
-            servers.append(await loop.create_unix_server(_limited(runner), sock=door, backlog=BACKLOG))
-            if config.address is not None:
-                tls = tls_context(config)
-                if tls is not None:
-                    tasks.spawn(renew(tls, config, daemon.clock, daemon.log), "renew the certificate")
-                servers += [
-                    await loop.create_server(_limited(runner), sock=listener, ssl=tls, backlog=BACKLOG)
-                    for listener in tcp_sockets(config)
-                ]
-            yield
-    finally:
-        for server in servers:
-            server.close()
-        await runner.cleanup()
-        await tasks.drain(timedelta(0))
+    async with AsyncExitStack() as stack:  # the other way round at the end: doors first, then who is inside
+        stack.push_async_callback(tasks.drain, timedelta(0))
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        connect = _limited(runner)
+        door = stack.enter_context(unix_socket(socket_path))
+        stack.callback((await loop.create_unix_server(connect, sock=door, backlog=BACKLOG)).close)
+        if config.address is not None:
+            tls = tls_context(config)
+            if tls is not None:
+                tasks.spawn(renew(tls, config, daemon.clock, daemon.log), "renew the certificate")
+            for listener in stack.enter_context(tcp_sockets(config)):
+                server = await loop.create_server(connect, sock=listener, ssl=tls, backlog=BACKLOG)
+                stack.callback(server.close)
+        yield
 
 
 def application(daemon: Daemon, tasks: Tasks) -> web.Application:

@@ -14,7 +14,7 @@ from tests.rig import MINUTE, Rig
 from tests.web import Asker, asking
 
 from expiryd.api import CollectError
-from expiryd.web.access import MOST_GUESSES
+from expiryd.web.access import MOST_GUESSES, is_local
 
 TOKENS = {role: f"canary-{role}-0f9d8b7a6c5e" for role in ("viewer", "operator", "auditor", "admin")}
 READING = "/api/v1/items"
@@ -140,6 +140,24 @@ async def test_without_tokens_a_proxy_or_a_name_of_somebody_else_is_not_this_mac
 ) -> None:
     assert "[http.tokens.NAME]" in (await bare.get(READING, 403, **header))["error"]
     await bare.get("/-/ready", 503, **header)
+
+
+@pytest.mark.parametrize(
+    ("remote", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.0.2.7", False),
+        ("::ffff:192.0.2.7", False),
+        ("fe80::1%eth0", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_a_loopback_peer_is_this_machine(remote: str | None, local: bool) -> None:
+    assert is_local(remote, {"Host": "localhost:9783"}) is local
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:9783", "127.0.0.1", "[::1]:9783"])
