@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -116,7 +116,7 @@ def demand_client_certificate(context: SSL.Context, *, name_authorities: bool = 
     """A server that turns clients without a certificate away. Some name the authorities they accept, some don't."""
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     if name_authorities:
-        context.set_client_ca_list([crypto.X509.from_cryptography(root().certificate).get_subject()])
+        context.add_client_ca(root().certificate)
     return context
 
 
@@ -184,7 +184,7 @@ def scripted(*turns: bytes | int, then: SSL.Context | None = None) -> Handler:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def serving(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """The port of a server that is gone, with all its connections, at the end of the block."""
     writers: set[asyncio.StreamWriter] = set()
     idle = asyncio.Event()
@@ -203,7 +203,7 @@ async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[in
             if not writers:
                 idle.set()
 
-    server = await asyncio.start_server(handle, host, 0)
+    server = await asyncio.start_server(handle, host, port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import aiodns
@@ -34,7 +34,8 @@ class BulkResolver:
     find, so a name it cannot resolve is asked of getaddrinfo once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ask_system: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._getaddrinfo = ask_system
         self._channel: aiodns.DNSResolver | None = None
         # A thread stuck in getaddrinfo cannot be cancelled. At most this many may be, however many names are dead.
         self._turns = asyncio.Semaphore(_SYSTEM_LOOKUPS)
@@ -56,7 +57,7 @@ class BulkResolver:
     async def _ask_system(self, host: str) -> Sequence[str]:
         loop = asyncio.get_running_loop()
         await self._turns.acquire()
-        lookup = loop.run_in_executor(None, socket.getaddrinfo, host, None, 0, socket.SOCK_STREAM)
+        lookup = loop.run_in_executor(None, self._getaddrinfo, host, None, 0, socket.SOCK_STREAM)
         lookup.add_done_callback(self._end_turn)
         try:
             found = await asyncio.shield(lookup)
