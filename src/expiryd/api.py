@@ -136,7 +136,11 @@ class AuthError(PermanentError):
 
 
 def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("write a duration such as 90s, 15m, 2h, 7d or 2w")
+    return parse_duration(value)
 
 
 def _rate(text: str | None) -> str | None:
