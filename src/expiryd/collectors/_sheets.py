@@ -13,19 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expiryd.api import CollectError
 from expiryd.collectors._files import shown
 
 MOST_TABLES = 1_000_000
-DEEPEST = 20
 EXTRA = "\0extra"
 """The key under which a row keeps the fields for which the header has no column."""
 
 _KEY_PARTS = 40
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
-_EMPTY_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _AT = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
 _Row = tuple[str, object]
 
@@ -58,7 +54,7 @@ def read_sheet(path: Path, content: bytes) -> Sheet:
         raise _not_text(path, error) from None
     except RecursionError:
         raise CollectError(f"{shown(path)} is nested too deeply to be a list of tables") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise CollectError(f"{shown(path)}{_where(error)}; correct it there") from None
     return Sheet(_rows(path, document), repeated=repeated)
 
@@ -143,75 +139,9 @@ def _parse_json(text: str, repeated: list[str]) -> object:
 
 
 def _parse_yaml(text: str, repeated: list[str]) -> object:
-    """From libyaml's events, every scalar as text: its own loader overflows the C stack on deep nesting, is
-    fifteen times slower and gives up a whole file for one impossible date. An alias shares what it refers to.
-    """
-    builder = _Builder(repeated)
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        builder.take(event)
-    return builder.document
+    from expiryd.collectors import _yaml  # noqa: PLC0415 - costs 1.5 MB that only readers of YAML are to pay
 
-
-class _Builder:
-    def __init__(self, repeated: list[str]) -> None:
-        self.document: object = None
-        self._repeated = repeated
-        self._open: list[tuple[dict[str, object] | list[object], list[str]]] = []
-        self._anchors: dict[str, object] = {}
-        self._tables = 0
-
-    def take(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.DocumentStartEvent) and self.document is not None:
-            raise ValueError(f"line {_line(event)}: a second document begins; keep one")
-        if isinstance(event, yaml.ScalarEvent):
-            says_nothing = event.implicit[0] and event.value in _EMPTY_WORDS  # plain, so `"null"` is a word
-            self._put(event, "" if says_nothing else event.value)
-        elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise ValueError(f"line {_line(event)}: nothing is called *{event.anchor}")
-            self._put(None, self._anchors[event.anchor])
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self._tables += 1
-            if self._tables > MOST_TABLES or len(self._open) >= DEEPEST:
-                reason = f"more than {MOST_TABLES:,} tables" if len(self._open) < DEEPEST else "nested too deeply"
-                raise ValueError(f"line {_line(event)}: {reason}")
-            made: dict[str, object] | list[object] = {} if isinstance(event, yaml.MappingStartEvent) else []
-            self._put(event, made)
-            self._open.append((made, []))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            made, _ = self._open.pop()
-            if isinstance(made, dict) and "<<" in made:
-                _merge(made)
-
-    def _put(self, event: Any, value: object) -> None:
-        if event is not None and event.anchor:
-            self._anchors[event.anchor] = value
-        if not self._open:
-            self.document = value
-            return
-        holder, key = self._open[-1]
-        if isinstance(holder, list):
-            holder.append(value)
-        elif key:
-            holder[key.pop()] = value
-        else:
-            name = value if isinstance(value, str) else "?"
-            if name in holder:
-                self._repeated.append(name)
-            key.append(name)
-
-
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark is not None else 0
-
-
-def _merge(table: dict[str, object]) -> None:
-    """The merge key of YAML 1.1: what the table says itself wins over what it takes in."""
-    taken = table.pop("<<")
-    for other in taken if isinstance(taken, list) else [taken]:
-        if isinstance(other, dict):
-            for key, value in other.items():
-                table.setdefault(key, value)
+    return _yaml.parse(text, repeated)
 
 
 _PARSERS: dict[str, Callable[[str, list[str]], object]] = {
@@ -223,12 +153,10 @@ _PARSERS: dict[str, Callable[[str, list[str]], object]] = {
 ENDINGS = (".csv", *_PARSERS)
 
 
-def _where(error: ValueError | yaml.YAMLError) -> str:
+def _where(error: ValueError) -> str:
     """`, line 3: reason`, in the same words for every format."""
     if isinstance(error, json.JSONDecodeError):
         return f", line {error.lineno}: {error.msg}"
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f", line {error.problem_mark.line + 1}: {error.problem}"
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if at := _AT.search(text):
         return f", line {at[1]}: {_AT.sub('', text).strip()}" if at[1] else f", at its end: {_AT.sub('', text).strip()}"

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import field_validator
 
 from expiryd.api import (
@@ -28,6 +27,7 @@ from expiryd.collectors._files import FileGone, Paths, expand, read_bounded, sho
 from expiryd.collectors._jwt import bare, read_claims
 
 LIMIT = 1 << 20
+_LINE = re.compile(r"line (\d+)")
 
 
 class JwtConfig(CollectorConfig):
@@ -119,7 +119,7 @@ def _identity(path: Path, pointer: str | None) -> str:
 
 
 def _document(content: bytes, path: Path) -> object:
-    """A JSON or TOML document as values, YAML as nodes: nothing of it is constructed, so no alias or merge expands.
+    """A JSON, TOML or YAML document as plain values.
 
     A file without a telling suffix is JSON or else YAML. Raises CollectError, which quotes nothing of the content.
     """
@@ -133,10 +133,11 @@ def _document(content: bytes, path: Path) -> object:
             except ValueError:
                 if suffix == ".json":
                     raise
-        return yaml.compose(content, Loader=yaml.SafeLoader)  # the C loader crashes on deep nesting
-    except (ValueError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else getattr(error, "lineno", "?")
+        from expiryd.collectors import _yaml  # noqa: PLC0415 - costs 1.5 MB that only readers of YAML are to pay
+
+        return _yaml.parse(content.decode("utf-8-sig"), [])
+    except ValueError as error:
+        line = getattr(error, "lineno", None) or (at[1] if (at := _LINE.match(str(error))) else "?")
         kind = {".toml": "TOML", ".json": "JSON"}.get(suffix, "YAML")
         raise CollectError(f"{shown(path)} is no valid {kind} (line {line}): correct it") from None
     except RecursionError:
@@ -144,19 +145,14 @@ def _document(content: bytes, path: Path) -> object:
 
 
 def _resolve(document: object, pointer: str) -> object:
-    """The value a JSON pointer leads to (RFC 6901 §4), YAML's as text. Raises LookupError when there is none."""
+    """The value a JSON pointer leads to (RFC 6901 §4). Raises LookupError when there is none."""
     here = document
     for step in pointer.split("/")[1:]:
-        here = _child(here, step.replace("~1", "/").replace("~0", "~"))
-    return here.value if isinstance(here, yaml.ScalarNode) else here
-
-
-def _child(node: object, key: str) -> object:
-    if isinstance(node, dict):
-        return node[key]
-    if isinstance(node, yaml.MappingNode):
-        return {name.value: value for name, value in node.value if isinstance(name, yaml.ScalarNode)}[key]
-    members = node.value if isinstance(node, yaml.SequenceNode) else node
-    if isinstance(members, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", key):
-        return members[int(key)]
-    raise LookupError(key)
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(here, dict):
+            here = here[key]
+        elif isinstance(here, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", key):
+            here = here[int(key)]
+        else:
+            raise LookupError(key)
+    return here
