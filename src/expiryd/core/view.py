@@ -26,8 +26,8 @@ def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> d
         "title": seen.title or seen.id,
         "severity": state.severity.word,
         "days_left": _days(lifetime.expires_at, now) if lifetime and lifetime.expires_at else None,
-        "expires_at": _time(lifetime.expires_at) if lifetime else None,
-        "issued_at": _time(lifetime.issued_at) if lifetime else None,
+        "expires_at": rfc3339(lifetime.expires_at) if lifetime else None,
+        "issued_at": rfc3339(lifetime.issued_at) if lifetime else None,
         "basis": lifetime.basis.value if lifetime else None,
         "findings": findings,
         "measures": [
@@ -39,9 +39,9 @@ def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> d
         "used_by": list(traits.used_by),
         "action": action(state.severity, worst.aspect if worst else EXPIRY),
         "labels": dict(traits.labels),
-        "observed_at": _time(observed_at),
+        "observed_at": rfc3339(observed_at),
         "generation": state.generation,
-        "first_seen": _time(state.first_seen),
+        "first_seen": rfc3339(state.first_seen),
     }
 
 
@@ -59,11 +59,11 @@ def alert_row(state: ItemState, alert: Alert, now: datetime) -> dict[str, Any]:
         "category": traits.category,
         "owner": traits.owner,
         "runbook": traits.runbook,
-        "expires_at": _time(lifetime.expires_at) if lifetime else None,
+        "expires_at": rfc3339(lifetime.expires_at) if lifetime else None,
         "days_left": _days(lifetime.expires_at, now) if lifetime and lifetime.expires_at else None,
-        "opened_at": _time(alert.opened_at),
-        "asked_at": _time(alert.asked_at),
-        "told_at": _time(alert.told_at),
+        "opened_at": rfc3339(alert.opened_at),
+        "asked_at": rfc3339(alert.asked_at),
+        "told_at": rfc3339(alert.told_at),
         "state": "told" if alert.told_at and alert.told_at >= alert.asked_at else "owed",
         "action": action(alert.severity, alert.aspect),
     }
@@ -73,14 +73,14 @@ def event_row(event: Event) -> dict[str, Any]:
     """One transition."""
     return {
         "kind": event.kind.value,
-        "at": _time(event.at),
+        "at": rfc3339(event.at),
         "item": event.item,
         "aspect": event.aspect,
         "generation": event.generation,
         "severity": event.severity.word,
         "before": event.before.word,
         "title": event.title,
-        "expires_at": _time(event.expires_at),
+        "expires_at": rfc3339(event.expires_at),
         "detail": event.detail,
         "owner": event.traits.owner,
         "category": event.traits.category,
@@ -115,7 +115,8 @@ def _days(expires_at: datetime, now: datetime) -> int:
     return (expires_at - now).days
 
 
-def _time(at: datetime | None) -> str | None:
+def rfc3339(at: datetime | None) -> str | None:
+    """In UTC, as other people's tools read it."""
     if at is None:
         return None
     text = in_utc(at).isoformat()

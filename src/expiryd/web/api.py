@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from expiryd import __version__
-from expiryd.core.model import ItemId, ItemState, Severity
-from expiryd.core.view import alert_rank, alert_row, event_row, item_rank, item_row
+from expiryd.core.model import Alert, ItemId, ItemState, Severity
+from expiryd.core.view import Rank, alert_rank, alert_row, event_row, item_rank, item_row, rfc3339
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.exposition import is_item
 from expiryd.engine.schedule import Rhythm
@@ -23,7 +23,6 @@ from expiryd.web.glance import Glance
 from expiryd.web.health import Health
 from expiryd.web.paging import page, read_cursor, write_cursor
 from expiryd.web.route import Ask, Param, Problem, Route, answer
-from expiryd.web.say import rfc3339
 from expiryd.web.vitals import item_totals
 
 LIMIT = 100
@@ -47,6 +46,7 @@ _EVENTS = (
     Param("before", "Older than the event of this id: the `next` of the page before.", most=2**63 - 1),
 )
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class Api:
@@ -80,9 +80,12 @@ class Api:
 
     async def items(self, ask: Ask) -> web.StreamResponse:
         wanted = _filter(ask.query)
-        found = (state for state in self._daemon.ledger.all() if is_item(state) and wanted(state, state.severity))
-        shown, more = await page(found, item_rank, ask.query.get("limit", LIMIT), _cursor(ask))
-        return answer({"items": [self._item(state) for state in shown], "next": write_cursor(more)})
+
+        def pick(state: ItemState) -> Iterable[tuple[Rank, ItemState]]:
+            return ((item_rank(state), state),) if is_item(state) and wanted(state, state.severity) else ()
+
+        shown, more = await self._page(ask, pick)
+        return answer({"items": [self._item(state) for state in shown], "next": more})
 
     async def item(self, ask: Ask) -> web.StreamResponse:
         name = unquote(ask.request.rel_url.raw_path.removeprefix("/api/v1/items/"), errors="surrogateescape")
@@ -94,10 +97,19 @@ class Api:
 
     async def alerts(self, ask: Ask) -> web.StreamResponse:
         wanted, now = _filter(ask.query), self._daemon.clock.now()
-        found = (pair for pair in self._daemon.ledger.alerts() if wanted(pair[0], pair[1].severity))
-        shown, more = await page(found, lambda pair: alert_rank(pair[1]), ask.query.get("limit", LIMIT), _cursor(ask))
-        rows = [alert_row(state, alert, now) for state, alert in shown]
-        return answer({"alerts": rows, "next": write_cursor(more)})
+
+        def pick(state: ItemState) -> Iterable[tuple[Rank, tuple[ItemState, Alert]]]:
+            return [(alert_rank(each), (state, each)) for each in state.alerts if wanted(state, each.severity)]
+
+        shown, more = await self._page(ask, pick)
+        return answer({"alerts": [alert_row(state, alert, now) for state, alert in shown], "next": more})
+
+    async def _page(
+        self, ask: Ask, pick: Callable[[ItemState], Iterable[tuple[Rank, T]]]
+    ) -> tuple[list[T], str | None]:
+        after = read_cursor(ask.query["cursor"]) if "cursor" in ask.query else None
+        shown, more = await page(self._daemon.ledger.all(), pick, ask.query.get("limit", LIMIT), after)
+        return shown, write_cursor(more)
 
     async def events(self, ask: Ask) -> web.StreamResponse:
         limit = ask.query.get("limit", LIMIT)
@@ -188,10 +200,6 @@ class Api:
 def _event(record: EventRecord) -> Row:
     deliveries = [{"notifier": name, "fate": fate.value, "note": note} for name, fate, note in record.deliveries]
     return {"id": record.id, **event_row(record.event), "deliveries": deliveries}
-
-
-def _cursor(ask: Ask) -> Any:
-    return read_cursor(ask.query["cursor"]) if "cursor" in ask.query else None
 
 
 def _filter(query: Mapping[str, Any]) -> Callable[[ItemState, Severity], bool]:

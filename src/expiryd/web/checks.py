@@ -8,11 +8,11 @@ from enum import IntEnum
 from typing import Any
 
 from expiryd.api import format_duration
+from expiryd.core.view import rfc3339
 from expiryd.engine.daemon import STALE, Daemon
 from expiryd.engine.delivery import NOTICEABLE, own_item
 from expiryd.engine.schedule import Rhythm
 from expiryd.store.port import Fate, Outbox, Outcome
-from expiryd.web.say import rfc3339
 from expiryd.web.vitals import OWED
 
 GRACE = timedelta(minutes=2)

@@ -10,11 +10,11 @@ from aiohttp import web
 from expiryd.api import DeliveryError, Event, EventKind, ExpirydError, ItemId, Message, Severity
 from expiryd.config.model import Config
 from expiryd.core.render import render
+from expiryd.core.view import rfc3339
 from expiryd.engine.cycle import SELF
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.tasks import Tasks
 from expiryd.web.route import Ask, Problem, Right, Route, answer, plain
-from expiryd.web.say import rfc3339
 
 ASPECT = "test"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
-from expiryd.core.model import Severity
-from expiryd.core.view import alert_rank, alert_row
+from expiryd.core.model import Alert, ItemState, Severity
+from expiryd.core.view import Rank, alert_rank, alert_row
 from expiryd.engine.daemon import Daemon
 from expiryd.store.port import Outbox
 from expiryd.web import checks
@@ -129,14 +129,15 @@ class Health:
     async def alert_counts(self) -> dict[str, int]:
         """Open alerts by severity."""
         counts = {severity.word: 0 for severity in reversed(Severity) if severity is not Severity.HEALTHY}
-        async for chunk in steps(self._daemon.ledger.alerts()):
-            for _, alert in chunk:
-                counts[alert.severity.word] += 1
+        async for chunk in steps(self._daemon.ledger.all()):
+            for state in chunk:
+                for alert in state.alerts:
+                    counts[alert.severity.word] += 1
         return counts
 
     async def _alerts(self) -> list[dict[str, Any]]:
         now = self._daemon.clock.now()
-        shown, _ = await page(self._daemon.ledger.alerts(), lambda pair: alert_rank(pair[1]), MOST_ALERTS)
+        shown, _ = await page(self._daemon.ledger.all(), _alerts_of, MOST_ALERTS)
         return [alert_row(state, alert, now) for state, alert in shown]
 
     # ── checks ────────────────────────────────────────────────────────────────────────────────────────
@@ -164,6 +165,10 @@ class Health:
 
     def _uptime(self) -> int:
         return int((self._daemon.clock.now() - self._daemon.started_at).total_seconds() * 1000)
+
+
+def _alerts_of(state: ItemState) -> Iterator[tuple[Rank, tuple[ItemState, Alert]]]:
+    return ((alert_rank(alert), (state, alert)) for alert in state.alerts)
 
 
 def _worst(timed: list[Timed]) -> Status:

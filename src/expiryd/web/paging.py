@@ -15,6 +15,7 @@ from typing import TypeVar
 from expiryd.core.view import Rank
 from expiryd.web.route import Problem
 
+S = TypeVar("S")
 T = TypeVar("T")
 STEP = 1000
 
@@ -28,18 +29,19 @@ async def steps(entries: Iterable[T]) -> AsyncIterator[list[T]]:
 
 
 async def page(
-    entries: Iterable[T], rank: Callable[[T], Rank], limit: int, after: Rank | None = None
+    source: Iterable[S], pick: Callable[[S], Iterable[tuple[Rank, T]]], limit: int, after: Rank | None = None
 ) -> tuple[list[T], Rank | None]:
     """The first `limit` entries behind `after`, and the rank to go on from when there are more.
 
-    Only as many are kept and sorted as are wanted: a hundred thousand take a fraction of a second, in steps of
-    milliseconds. Each page is as of now; an entry whose rank changes meanwhile may come twice or not at all.
+    `pick` says what is wanted of each of the source's. Only as many are kept and sorted as are wanted: a hundred
+    thousand take a fraction of a second, in steps of milliseconds. Each page is as of now; an entry whose rank changes
+    meanwhile may come twice or not at all.
     """
     best: list[tuple[Rank, T]] = []
-    async for chunk in steps(entries):
+    async for chunk in steps(source):
         last = best[-1][0] if len(best) > limit else None
-        ranked = ((rank(entry), entry) for entry in chunk)
-        fresh = [pair for pair in ranked if (after is None or pair[0] > after) and (last is None or pair[0] < last)]
+        picked = (pair for each in chunk for pair in pick(each))
+        fresh = [pair for pair in picked if (after is None or pair[0] > after) and (last is None or pair[0] < last)]
         if fresh:
             best = sorted(best + fresh, key=itemgetter(0))[: limit + 1]
     shown = best[:limit]
