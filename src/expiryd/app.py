@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import warnings
@@ -85,6 +86,11 @@ async def database_url(config: Config, secrets: Secrets) -> str:
     return database.get_secret_value() if isinstance(database, SecretStr) else str(database)
 
 
+async def back_up(config: Config, environ: Mapping[str, str], target: Path) -> None:
+    """Copy the state to a new file, also beside a running daemon. Raises StoreError or SecretError."""
+    await SqlStore(await database_url(config, Secrets(environ))).backup(target)
+
+
 async def run(setting: Setting) -> None:
     """The daemon, until a signal ends it. Raises ConfigError, AlreadyRunning, StoreError or another ExpirydError."""
     # well-known roots have the serial number 0; a negative one is a finding, and neither is for stderr
@@ -140,6 +146,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
     )
     await daemon.start(config, immediate=setting.immediate)
     stack.push_async_callback(daemon.stop, config.daemon.drain)
+    gc.freeze()  # what is loaded by now lives as long as the process: no collection need walk it again
     return daemon
 
 
