@@ -100,12 +100,14 @@ class Probe:
                 served = await self._attempt(context, target, address, server_name)
             except Unreached as error:
                 partial = partial or error.partial
-                if refusal is None or context is self._modern:
+                if refusal is None or (context is self._modern and error.step is Step.TLS):
                     refusal = error
                 if error.hopeless:
                     break
             else:
-                return replace(served, weak=str(refusal)) if context is self._permissive else served
+                # With TLS 1.3 it was not the settings: the server is out of breath at times.
+                outdated = context is self._permissive and served.version != "TLSv1.3"
+                return replace(served, weak=str(refusal)) if outdated else served
         if partial is not None:
             return partial
         raise refusal or AssertionError
@@ -159,8 +161,9 @@ class Probe:
         except ConnectionRefusedError:
             raise Unreached(Step.TCP, f"refuses connections on port {port}: does the service run?") from None
         except OSError as error:
-            words = os.strerror(error.errno) if error.errno else str(error)
-            no_route = error.errno in _NO_ROUTE
+            number = error.errno or 0
+            words = os.strerror(number) if number > 0 else error.strerror or str(error)  # a resolver's are negative
+            no_route = number in _NO_ROUTE
             raise Unreached(Step.TCP, f"can't be reached on port {port}: {words}", no_route=no_route) from None
 
 

@@ -1,7 +1,7 @@
 """A connection that is plain until `shake_hands`, then carries OpenSSL's records between the socket and memory.
 
-asyncio's own TLS would hide the object that holds the chain when a handshake fails, take a quarter of a megabyte for
-each connection, and cost more CPU than the rest of a probe's Python together.
+asyncio's own TLS would hide the object that holds the chain when a handshake fails, and take a quarter of a megabyte
+for each connection.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._received = 0
         self._limit = _MAX_PLAIN if plain else _MAX_TLS
-        self._step: Callable[[], None] = connection.do_handshake
-        self._over = False
+        self._step: Callable[[], object] | None = None  # what the next records are for; None: nobody waits for them
+        self._unread = False
         self.hopeless = False
         self.failure = ""
 
@@ -104,40 +104,44 @@ class Wire(asyncio.Protocol):
         if self._reader is not None:
             # With the reader goes whatever the server sent ahead of TLS: it must never count as said under TLS.
             self._reader, self._received, self._limit = None, 0, _MAX_TLS
-        self._advance()
-        await self._turn()
+        self._step = self._connection.do_handshake
+        self._advance(self._step)
+        await self._finish()
 
     async def hear_refusal(self) -> bool:
         """After a handshake: waits for the server's next word, and says whether it was a refusal or the end."""
         self._step = self._hear
-        await self._turn()
+        if self._unread:
+            self._advance(self._step)
+        await self._finish()
         return bool(self.failure)
 
     def _hear(self) -> None:
-        self._connection.recv(1)
+        try:
+            self._connection.recv(1)
+        except SSL.WantReadError:
+            return  # a session ticket: no refusal
 
-    async def _turn(self) -> None:
-        """Until the step in hand is over. `_settle` has set the waiter aside when it already is."""
-        if not self._over and not self.failure:
+    async def _finish(self) -> None:
+        if self._step is not None and not self.failure:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        self._over = False
 
     def _take_records(self, data: bytes) -> None:
         if self._received == len(data) and data[0] not in _FIRST_RECORDS:
             self.fail(f"does not speak TLS on this port, it said {quote(data)}", hopeless=True)
             return
         self._connection.bio_write(data)
-        if self._waiter is not None:
-            self._advance()
+        if self._step is None:
+            self._unread = True
+        else:
+            self._advance(self._step)
 
-    def _advance(self) -> None:
+    def _advance(self, step: Callable[[], object]) -> None:
         try:
-            self._step()
+            step()
         except SSL.WantReadError:
             self._flush()
-            if self._step == self._hear:
-                self._settle()  # the word was a session ticket: no refusal
         except SSL.Error as error:
             self._flush()
             self.fail(explain(error))
@@ -169,7 +173,7 @@ class Wire(asyncio.Protocol):
         self._settle()
 
     def _settle(self) -> None:
-        self._over = True
+        self._step, self._unread = None, False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

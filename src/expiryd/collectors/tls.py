@@ -74,7 +74,7 @@ class TlsConfig(CollectorConfig):
 
 
 class TlsCollector(Collector):
-    """A fixed crew of workers takes targets from one iterator: memory does not grow with their number."""
+    """A fixed crew of workers takes targets from one iterator: a probe costs memory only while it is in flight."""
 
     def __init__(self, config: TlsConfig, tools: Tools, resolver: Resolver) -> None:
         self._config = config
@@ -171,11 +171,13 @@ class TlsCollector(Collector):
         return self._judge
 
     async def _listed(self) -> list[str]:
-        if (path := self._config.targets_file) is None:
-            return []
-        text = (await asyncio.to_thread(read_bounded, path, _MAX_FILE)).decode("utf-8", "replace")
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        return [line for line in lines if line]
+        path = self._config.targets_file
+        return [] if path is None else await asyncio.to_thread(_read_targets, path)
+
+
+def _read_targets(path: Path) -> list[str]:
+    lines = read_bounded(path, _MAX_FILE).decode("utf-8", "replace").splitlines()
+    return [text for line in lines if (text := line.partition("#")[0].strip())]
 
 
 def _each_once(texts: Iterable[str]) -> Iterator[str]:

@@ -249,7 +249,28 @@ async def test_a_server_with_nothing_newer_than_tls_1_1_is_legacy(ca_file: Path,
     assert seen.traits.labels["tls"] in legacy.detail and "protocol version" in legacy.detail
 
 
-async def test_a_server_with_ciphers_of_the_past_is_legacy(ca_file: Path) -> None:
+async def test_a_server_that_was_out_of_breath_is_not_legacy(ca_file: Path) -> None:
+    handlers = [resetting, closing, tls(sound())]
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handlers.pop(0)(reader, writer)
+
+    async with serving(handle) as port:
+        assert codes(await see(ca_file, f"www.example:{port}")) == set()
+
+
+async def test_a_server_that_tires_of_questions_is_known_by_its_first_answer() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.close()
+        await resetting(reader, writer)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    reason = await miss(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await server.wait_closed()
+    assert reason.startswith("TLS: 127.0.0.1 ") and "the connection before TLS was established" in reason
+
+
+async def test_a_server_with_which_nothing_can_be_agreed_says_what_openssl_says(ca_file: Path) -> None:
     async with serving(tls(only(SSL.TLS1_2_VERSION, b"NULL-SHA256:@SECLEVEL=0"))) as port:
         reason = await miss(f"127.0.0.1:{port}")
     assert reason.startswith("TLS: 127.0.0.1 refused the TLS handshake")
@@ -423,6 +444,7 @@ async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     await reader.read(1)
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def speaking_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
