@@ -144,7 +144,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
         tools_for=tools_for,
         rehearse=setting.dry_run,
     )
-    await daemon.start(config, immediate=setting.immediate)
+    await daemon.prepare(config)
     stack.push_async_callback(daemon.stop, config.daemon.drain)
     gc.freeze()  # what is loaded by now lives as long as the process: no collection need walk it again
     return daemon
@@ -154,6 +154,7 @@ async def _live(daemon: Daemon, setting: Setting, journal: log.Journal, stack: A
     """Serve, tell systemd, and wait for the end."""
     config = daemon.graph.config
     await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
+    daemon.begin(immediate=setting.immediate)  # the doors come first: who cannot be asked must not begin to tell
     service = Service.of(setting.environ)
     ending, reloading = asyncio.Event(), asyncio.Event()
     _handle_signals(ending, reloading, journal)

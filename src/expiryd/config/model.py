@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from expiryd.api import CollectorConfig, Duration, NotifierConfig, SecretRef, Severity, format_duration
+from expiryd.core.model import SELF
 
 DAY = timedelta(days=1)
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -38,6 +39,8 @@ PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
 
 def check_name(text: str) -> str:
     """Raises ValueError unless it may name a collector, notifier, category or token."""
+    if text == SELF:
+        raise ValueError("this name is the daemon's own; choose another one")
     if not NAME.fullmatch(text):
         raise ValueError(
             "a name has small letters, digits, - and _, starts with a letter or digit and is no longer "
@@ -177,7 +180,6 @@ class PolicyConfig(_Section):
     cooldown: Cooldown = DEFAULT_COOLDOWN
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
     blind_after: Annotated[int, Field(ge=1)] = 2
-    forget_after: PositiveDuration = 30 * DAY
 
     @field_validator("cooldown")
     @classmethod

@@ -17,6 +17,8 @@ ItemId = NewType("ItemId", str)
 
 EXPIRY = "expiry"
 BLIND = "blind"
+SELF = "expiryd"
+"""The collector name under which the daemon watches itself."""
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -208,6 +210,11 @@ class ItemState:
     @property
     def generation(self) -> str:
         return generation_of(self.observation)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the daemon's word on one of its own collectors or notifiers, not a thing out there."""
+        return self.collector in (self.id, SELF)
 
     @property
     def is_blind(self) -> bool:

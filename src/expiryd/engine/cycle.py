@@ -10,6 +10,7 @@ from datetime import datetime
 from expiryd.api import Clock, Collector, CollectorConfig, Log
 from expiryd.core.model import (
     BLIND,
+    SELF,
     Basis,
     Blind,
     Event,
@@ -27,8 +28,6 @@ from expiryd.engine.ledger import Audience, Gone, Ledger
 from expiryd.engine.rulebook import Rulebook
 from expiryd.store.port import Look, Outcome, StoreError
 
-SELF = "expiryd"
-"""The collector name under which the daemon watches itself."""
 SHRUNK = "shrunk"
 
 

@@ -70,16 +70,18 @@ class Daemon:
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self, config: Config, *, immediate: bool = False) -> None:
-        """The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built."""
-        await self.prepare(config)
+    def begin(self, *, immediate: bool = False) -> None:
+        """From here on it looks, judges and delivers by itself."""
         self.schedule.start()
         self.schedule.install(self._rhythms(), self._last_looks(), immediate=immediate)
         self.graph.employ()
         self._background.spawn(self._beat(), "pulse")
 
     async def prepare(self, config: Config) -> None:
-        """Everything but the timers: looks, ticks and deliveries happen when somebody asks for them."""
+        """Everything but the timers: looks, ticks and deliveries happen when somebody asks for them.
+
+        The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built.
+        """
         await self.ledger.load()
         graph = await build(config, self._tools_for, rehearse=self._rehearse)
         self.ledger.wake_all(self.clock.now())
@@ -143,7 +145,7 @@ class Daemon:
         runs = ((run, name) for name in self.graph.collectors if (run := self.schedule.next_run(name)))
         soonest = min(runs, default=None)
         upcoming = f"; next look {soonest[1]}, {say_left(soonest[0], self.clock.now())}" if soonest else ""
-        count = len(self.ledger)
+        count = sum(severities.values())
         return f"{count} item{'' if count == 1 else 's'}: {', '.join(bad) or 'all healthy'}{upcoming}"
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────

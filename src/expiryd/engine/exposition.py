@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from expiryd.core.model import Basis, ItemState, Measure, Severity
-from expiryd.engine.cycle import SELF
 from expiryd.engine.deflated import Piece, deflate, join
 from expiryd.engine.ledger import Ledger, Shard
 
@@ -91,18 +90,13 @@ class Exposition:
         self._alerts = sum((shard.alerts for shard in shards), Counter())
 
 
-def is_item(state: ItemState) -> bool:
-    """Whether it is a thing out there, and not the daemon's word on one of its own collectors or notifiers."""
-    return state.collector not in (state.id, SELF)
-
-
 def render(states: Iterable[ItemState]) -> Rendered:
     texts: list[list[str]] = [[] for _ in FAMILIES]
     alerts: Counter[tuple[Severity, bool]] = Counter()
     for state in states:
         for alert in state.alerts:
             alerts[alert.severity, alert.told_at is not None and alert.told_at >= alert.asked_at] += 1
-        if is_item(state):
+        if not state.is_own:
             for lines, fresh in zip(texts, _lines(state), strict=True):
                 lines.extend(fresh)
     pieces = (deflate("".join(lines).encode()) if lines else _NOTHING for lines in texts)

@@ -41,7 +41,7 @@ class Ledger:
         self._shards: defaultdict[Shard, dict[ItemId, ItemState]] = defaultdict(dict)
         self._next_wake: datetime | None = None
         self.counts: Counter[tuple[str, Severity]] = Counter()
-        """Items by (category, severity), kept up to date change by change."""
+        """Items by (category, severity), kept up to date change by change; without the daemon's word on itself."""
         self.lock = asyncio.Lock()
         """Held from reading a state to committing what was decided on it, so that nothing is decided twice."""
         self.installation = ""
@@ -177,8 +177,8 @@ class Ledger:
 
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
-        self._uncount(self._shards[key].get(state.id))
-        self.counts[_class(state)] += 1
+        self._count(self._shards[key].get(state.id), -1)
+        self._count(state, 1)
         self.changed.add(key)
         self._wake(state)
 
@@ -190,12 +190,12 @@ class Ledger:
 
     def _drop(self, item: ItemId) -> None:
         key = _shard(item)
-        self._uncount(self._shards[key].pop(item, None))
+        self._count(self._shards[key].pop(item, None), -1)
         self.changed.add(key)
 
-    def _uncount(self, state: ItemState | None) -> None:
-        if state is not None:
-            self.counts[_class(state)] -= 1
+    def _count(self, state: ItemState | None, by: int) -> None:
+        if state is not None and not state.is_own:
+            self.counts[state.observation.traits.category, state.severity] += by
 
     def _note(self, look: Look) -> None:
         self.last_looks[look.collector] = look
@@ -213,10 +213,6 @@ def _later_stamps(alert: Alert, known: Alert | None) -> Alert:
 
 def _latest(*moments: datetime | None) -> datetime | None:
     return max((moment for moment in moments if moment is not None), default=None)
-
-
-def _class(state: ItemState) -> tuple[str, Severity]:
-    return state.observation.traits.category, state.severity
 
 
 def _shard(item: ItemId) -> Shard:

@@ -134,8 +134,9 @@ class Schedule:
             self._timer.add_job(self._fire, "date", run_date=at, args=[name], id=_RETRY + name, replace_existing=True)
 
     def next_run(self, name: str) -> datetime | None:
-        job = self._timer.get_job(name)
-        return job.next_run_time if job else None
+        """The regular look, or the sooner one after a failed look."""
+        jobs = (self._timer.get_job(job) for job in (name, _RETRY + name))
+        return min((job.next_run_time for job in jobs if job is not None), default=None)
 
     def rewind(self, last_looks: Mapping[str, datetime]) -> None:
         """The wall clock was set: every job's next run is worked out anew, so that none waits for a lost future."""

@@ -15,7 +15,6 @@ from expiryd import __version__
 from expiryd.core.model import Alert, ItemId, ItemState, Severity
 from expiryd.core.view import Rank, alert_rank, alert_row, event_row, item_rank, item_row, rfc3339
 from expiryd.engine.daemon import Daemon
-from expiryd.engine.exposition import is_item
 from expiryd.engine.schedule import Rhythm
 from expiryd.store.port import EventRecord, Outbox, StoreError
 from expiryd.web import checks
@@ -82,7 +81,7 @@ class Api:
         wanted = _filter(ask.query)
 
         def pick(state: ItemState) -> Iterable[tuple[Rank, ItemState]]:
-            return ((item_rank(state), state),) if is_item(state) and wanted(state, state.severity) else ()
+            return ((item_rank(state), state),) if not state.is_own and wanted(state, state.severity) else ()
 
         shown, more = await self._page(ask, pick)
         return answer({"items": [self._item(state) for state in shown], "next": more})

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from expiryd.api import DeliveryError, Event, EventKind, ExpirydError, ItemId, Message, Severity
 from expiryd.config.model import Config
+from expiryd.core.model import SELF
 from expiryd.core.render import render
 from expiryd.core.view import rfc3339
-from expiryd.engine.cycle import SELF
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.tasks import Tasks
 from expiryd.web.route import Ask, Problem, Right, Route, answer, plain

@@ -16,7 +16,6 @@ from expiryd.engine.exposition import Exposition, clean
 from expiryd.store.port import Fate, Outbox
 from expiryd.web.glance import Glance
 from expiryd.web.route import Ask, Route
-from expiryd.web.vitals import items_by
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -88,7 +87,7 @@ class _Source(Collector):
 
     def _item_counts(self) -> Metric:
         family = GaugeMetricFamily("expiryd_items", "Items watched.", labels=["category", "severity"])
-        counts = items_by(self._daemon)
+        counts = self._daemon.ledger.counts
         for category in sorted({category for category, _ in counts}):
             for severity in Severity:
                 family.add_metric([clean(category), severity.word], counts[category, severity])

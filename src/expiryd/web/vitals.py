@@ -8,8 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from expiryd.core.model import ItemId, Severity
-from expiryd.engine.cycle import SELF
+from expiryd.core.model import Severity
 from expiryd.engine.daemon import Daemon
 from expiryd.store.port import Fate, Outbox, Outcome
 
@@ -28,21 +27,10 @@ class Samples:
         return sum(sample.value for sample in self._all if sample.name == name and wanted <= sample.labels.items())
 
 
-def items_by(daemon: Daemon) -> Counter[tuple[str, Severity]]:
-    """Items by (category, severity), without the daemon's words on its own collectors and notifiers."""
-    ledger = daemon.ledger
-    own = [ledger.get(ItemId(name)) for name in daemon.graph.collectors]
-    counts = ledger.counts.copy()
-    for state in (*own, *ledger.of(SELF)):
-        if state is not None:
-            counts[state.observation.traits.category, state.severity] -= 1
-    return counts
-
-
 def item_totals(daemon: Daemon) -> dict[str, int]:
     """`total` and how many there are of each severity."""
     by: Counter[Severity] = Counter()
-    for (_, severity), count in items_by(daemon).items():
+    for (_, severity), count in daemon.ledger.counts.items():
         by[severity] += count
     return {"total": sum(by.values()), **{severity.word: by[severity] for severity in reversed(Severity)}}
 

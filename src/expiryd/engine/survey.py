@@ -1,0 +1,135 @@
+"""One look at everything now, without a daemon: the same cycle and rules, and nothing is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import cast
+
+from expiryd.api import Clock, DeliveryError, Log, Message, Severity, Thread
+from expiryd.config.model import Config
+from expiryd.core.grouping import plan
+from expiryd.core.model import Event, Finding, ItemState
+from expiryd.core.render import by_urgency, render
+from expiryd.core.view import worst_first
+from expiryd.engine.cycle import Cycle
+from expiryd.engine.delivery import Depot
+from expiryd.engine.graph import Graph
+from expiryd.engine.ledger import Audience, Ledger
+from expiryd.engine.metrics import Metrics
+from expiryd.store.port import Change, Look, Parcel, Store
+
+AT_ONCE = 8
+"""So many collectors look at the same time."""
+_NOBODY = Audience(lambda _event: (), timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was seen. A collector that could not look, or not to the end, is a state of its own, as in the daemon."""
+
+    states: Sequence[ItemState]
+    """Worst first."""
+    looks: Mapping[str, Look]
+    """By collector."""
+    events: Sequence[Event]
+    """What a daemon that knew nothing before would have to tell."""
+
+    def unseen(self) -> list[ItemState]:
+        """Items and collectors that could not be looked at, or not wholly: of them this survey is no proof."""
+        return [state for state in self.states if state.is_blind or _is_partial(state)]
+
+
+class _Nowhere:
+    """The store of a ledger that keeps its states in memory alone: of all of the port, it is only asked to commit."""
+
+    async def commit(self, _change: Change) -> None:
+        return
+
+
+def for_one_look(config: Config, collectors: Sequence[str] | None = None, *, notifiers: bool = False) -> Config:
+    """The config with these collectors alone. There will be no second look, so the first blindness is told."""
+    policy = config.policy.model_copy(update={"blind_after": 1})
+    wanted = {name: one for name, one in config.collectors.items() if collectors is None or name in collectors}
+    heard = config.notifiers if notifiers else {}
+    return config.model_copy(update={"policy": policy, "collectors": wanted, "notifiers": heard})
+
+
+async def survey(graph: Graph, clock: Clock, log: Log, looked: Callable[[Look], None]) -> Survey:
+    """Look once with every collector of a graph that was built from `for_one_look`. `looked` hears of each end."""
+    ledger = Ledger(cast(Store, _Nowhere()))
+    cycle = Cycle(ledger, clock, graph.rulebook, _NOBODY, log)
+    looks: dict[str, Look] = {}
+    events: list[Event] = []
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def look(name: str) -> None:
+        async with turn:
+            looks[name], told = await cycle.run(name, *graph.collectors[name])
+        events.extend(told)
+        looked(looks[name])
+
+    async with asyncio.TaskGroup() as group:
+        for name in graph.collectors:
+            group.create_task(look(name))
+    return Survey(worst_first(list(ledger.all())), looks, events)
+
+
+async def tell(
+    graph: Graph, events: Sequence[Event], clock: Clock, log: Log
+) -> Mapping[str, Sequence[str | DeliveryError]]:
+    """Send the events through every notifier that hears of such: one message, or one a matter where it keeps threads.
+
+    One attempt each, nothing is remembered. By notifier: the proof of each delivery, or why it failed.
+    """
+
+    async def nobody(_name: str, _finding: Finding | None) -> None:
+        return
+
+    graph.hire(
+        Depot(
+            store=cast(Store, _Nowhere()),
+            ledger=Ledger(cast(Store, _Nowhere())),
+            clock=clock,
+            log=log,
+            metrics=Metrics("check"),
+            rules=graph.rulebook.of,
+            complain=nobody,
+        )
+    )
+    outcomes: dict[str, list[str | DeliveryError]] = {}
+    for name, courier in graph.couriers.items():
+        heard = [event for event in events if name in graph.audience.hears(event)]
+        parcels = [Parcel(number, name, event, 1, event.at) for number, event in enumerate(heard)]
+        for draft in plan(parcels, threaded=courier.notifier.threaded).drafts:
+            message = _message(name, [parcel.event for parcel in draft.parcels], draft.thread, clock.now())
+            try:
+                proof: str | DeliveryError = (await courier.hand_over(message)).proof
+            except DeliveryError as failure:
+                proof = failure
+            outcomes.setdefault(name, []).append(proof)
+    return outcomes
+
+
+def _message(notifier: str, events: Sequence[Event], thread: tuple[str, str] | None, now: datetime) -> Message:
+    events = by_urgency(events)
+    wording = render(events, now)
+    words = "|".join([notifier, now.isoformat(), *(f"{event.item}#{event.aspect}" for event in events)])
+    return Message(
+        key=sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32],
+        subject=wording.subject,
+        text=wording.text,
+        html=wording.html,
+        severity=max(event.severity for event in events),
+        firing=True,
+        at=now,
+        events=tuple(events),
+        thread=Thread(*thread) if thread else None,  # type: ignore[arg-type]  # an ItemId and a generation
+    )
+
+
+def _is_partial(state: ItemState) -> bool:
+    return state.id == state.collector and any(alert.severity >= Severity.WARNING for alert in state.alerts)
