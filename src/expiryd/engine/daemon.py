@@ -199,7 +199,8 @@ class Daemon:
 
     def _again_if_blind(self, name: str, look: Look) -> None:
         """A source that could not be seen is looked at again soon, ever less soon, until its regular turn."""
-        if look.outcome is Outcome.COMPLETE:
+        unsure = any(state.blind_looks and not state.is_blind for state in self.ledger.of(name))
+        if look.outcome is Outcome.COMPLETE and not unsure:
             self.looks_failed.pop(name, None)
             return
         failed = self.looks_failed[name] = self.looks_failed.get(name, 0) + 1
