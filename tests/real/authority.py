@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -26,11 +24,6 @@ class Leaf:
     chain: Path
     alone: Path
     key: Path
-
-    def owned_by(self, user: str) -> Self:
-        """Readable for a server that runs as `user` and wants its key for itself."""
-        shutil.chown(self.key, user)
-        return self
 
 
 class Authority:
