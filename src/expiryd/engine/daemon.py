@@ -130,6 +130,11 @@ class Daemon:
             raise RuntimeError("the daemon has not been started")
         return self._graph
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the first look of every collector has been tried."""
+        return all(name in self.ledger.last_looks for name in self.graph.collectors)
+
     def stuck(self) -> list[str]:
         """The parts that make no progress any more. The watchdog is fed only while there are none."""
         now = self.clock.monotonic()
