@@ -48,7 +48,8 @@ def judging_requests(document: Document) -> Document:
 
 def answering_with(media_type: str, document: Document) -> Document:
     """With answers of this type where the description says `application/json` only: servers often take both names."""
-    return _renamed(document, "application/json", media_type)
+    renamed: Document = _renamed(document, "application/json", media_type)
+    return renamed
 
 
 def _renamed(node: Any, old: str, new: str) -> Any:

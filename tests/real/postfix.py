@@ -117,8 +117,8 @@ def postfix(folder: Path, leaf: Leaf) -> Iterator[Postfix]:
     try:
         with Processes(folder) as processes:
             # Not by `postfix start-fg`: that waits in a shell, which would leave the master behind.
-            subprocess.run([program("postfix"), "-c", home / "conf", "check"], check=True)
-            postconf = [program("postconf"), "-c", home / "conf", "-h", "daemon_directory"]
+            subprocess.run([program("postfix"), "-c", str(home / "conf"), "check"], check=True)
+            postconf = [program("postconf"), "-c", str(home / "conf"), "-h", "daemon_directory"]
             daemons = Path(subprocess.run(postconf, check=True, capture_output=True, text=True).stdout.strip())
             running = processes.start(daemons / "master", "-c", home / "conf", "-s", port=port)
             yield Postfix(home, port, running)

@@ -84,7 +84,8 @@ class Desk:
 @pytest.fixture(scope="module")
 def described() -> Document:
     path = node_file("@octokit/openapi/generated/api.github.com.json")
-    return mend_nullable(cut(json.loads(path.read_bytes()), PATHS))
+    mended: Document = mend_nullable(cut(json.loads(path.read_bytes()), PATHS))
+    return mended
 
 
 @pytest.fixture(scope="module")

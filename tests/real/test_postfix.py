@@ -132,13 +132,13 @@ async def test_a_server_that_cannot_be_trusted_gets_neither_password_nor_mail(ma
     said = until(lambda: _after_disconnect(mailbox, before), within=10, waiting_for="the end of the conversation")
     assert "sasl_" not in said
     assert "client=" not in said, "a message was begun"
-    assert mailbox.mails() == mailbox.queued() == []
+    assert (mailbox.mails(), mailbox.queued()) == ([], [])
 
 
 async def test_a_server_of_another_name_gets_nothing(mailbox: Postfix, sender: Sender) -> None:
     with pytest.raises(TransientError, match=r"certificate is not accepted: .*127.0.0.1"):
         await sender.send(message(), host="127.0.0.1")
-    assert mailbox.mails() == mailbox.queued() == []
+    assert (mailbox.mails(), mailbox.queued()) == ([], [])
 
 
 async def test_tls_from_the_first_byte_to_a_starttls_port_is_told_and_tried_again(
