@@ -1,0 +1,156 @@
+"""The columns of each list, made of the rows that `--format json` prints whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from expiryd.core.duration import say_left
+from expiryd.core.model import Severity
+
+Row = Mapping[str, Any]
+"""One entry of a list, under the keys of `expiryd.core.view`."""
+
+SHADES = {
+    "expired": "bold red",
+    "critical": "red",
+    "warning": "yellow",
+    "info": "cyan",
+    "healthy": "green",
+    "unknown": "magenta",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading and what stands below it; `folds` when a long text may take several lines on a terminal."""
+
+    title: str
+    cell: Callable[[Row], str]
+    folds: bool = False
+
+
+def of_items(now: datetime) -> Sequence[Column]:
+    return (
+        Column("SEVERITY", _text("severity")),
+        Column("ITEM", _text("item"), folds=True),
+        Column("LEFT", lambda row: _left(row, now)),
+        Column("EXPIRES (UTC)", lambda row: _end(row, now)),
+        Column("BASIS", _text("basis")),
+        Column("OWNER", _text("owner"), folds=True),
+        Column("FINDINGS", lambda row: ", ".join(map(_finding, row["findings"])), folds=True),
+    )
+
+
+def of_alerts(now: datetime) -> Sequence[Column]:
+    return (
+        Column("SEVERITY", _text("severity")),
+        Column("ITEM", _text("item"), folds=True),
+        Column("MATTER", _text("aspect")),
+        Column("LEFT", lambda row: _left(row, now)),
+        Column("OPEN SINCE (UTC)", lambda row: _minute(row["opened_at"])),
+        Column("STATE", _text("state")),
+        Column("OWNER", _text("owner"), folds=True),
+        Column("DETAIL", _text("detail"), folds=True),
+    )
+
+
+EVENTS = (
+    Column("AT (UTC)", lambda row: _minute(row["at"])),
+    Column("EVENT", lambda row: row["kind"]),
+    Column("SEVERITY", lambda row: row["severity"]),
+    Column("ITEM", lambda row: row["item"], folds=True),
+    Column("MATTER", lambda row: row["aspect"]),
+    Column("TOLD", lambda row: ", ".join(_delivery(one) for one in row.get("deliveries", ())), folds=True),
+    Column("DETAIL", lambda row: row["detail"], folds=True),
+)
+
+
+def of_collectors(now: datetime) -> Sequence[Column]:
+    return (
+        Column("COLLECTOR", _text("name")),
+        Column("TYPE", _text("type")),
+        Column("LAST LOOK", lambda row: _since(row["last_look"], now)),
+        Column("OUTCOME", lambda row: "looking" if row["looking"] else row["outcome"] or "not yet"),
+        Column("ITEMS", lambda row: "" if row["items"] is None else str(row["items"])),
+        Column("NEXT (UTC)", lambda row: _minute(row["next_look"])),
+        Column("REASON", _text("reason"), folds=True),
+    )
+
+
+def of_notifiers(now: datetime) -> Sequence[Column]:
+    def waiting(row: Row) -> str:
+        parcels = row["parcels"]
+        return "?" if parcels is None else str(parcels.get("pending", 0) + parcels.get("leased", 0))
+
+    return (
+        Column("NOTIFIER", _text("name")),
+        Column("TYPE", _text("type")),
+        Column("LAST DELIVERY", lambda row: _since(row["last_delivery"], now)),
+        Column("WAITING", waiting),
+        Column("STATE", lambda row: row["trouble"] or "well"),
+        Column("REASON", _text("reason"), folds=True),
+    )
+
+
+def tally(words: Iterable[str]) -> str:
+    """`1 expired, 3 warning, 40 healthy`: how many of each severity, worst first."""
+    counts = Counter(words)
+    said = [f"{counts[s.word]} {s.word}" for s in sorted(Severity, reverse=True) if counts[s.word]]
+    return ", ".join(said) or "none"
+
+
+def details(row: Row) -> Sequence[str]:
+    """All that is to be said of one item, a line each."""
+    lines = [f"{finding['code']} ({finding['severity']}): {finding['detail']}" for finding in row["findings"]]
+    lines += [f"{m['name']}: {m['value']:g} {m['unit']}".rstrip() for m in row["measures"]]
+    pairs = (
+        ("Do", "action"),
+        ("Runbook", "runbook"),
+        ("Category", "category"),
+        ("Kind", "kind"),
+        ("Issued", "issued_at"),
+    )
+    lines += [f"{label}: {row[key]}" for label, key in pairs if row[key]]
+    if row["used_by"]:
+        lines.append(f"Used by: {', '.join(row['used_by'])}")
+    return lines
+
+
+def _text(key: str) -> Callable[[Row], str]:
+    return lambda row: str(row[key] or "")
+
+
+def _finding(finding: Mapping[str, Any]) -> str:
+    """Codes say enough, but why something could not be looked at is the first thing anybody asks."""
+    code: str = finding["code"]
+    return f"{code}: {finding['detail']}" if code in ("blind", "partial") else code
+
+
+def _delivery(one: Mapping[str, Any]) -> str:
+    return one["notifier"] if one["fate"] == "delivered" else f"{one['notifier']} ({one['fate']})"
+
+
+def _left(row: Row, now: datetime) -> str:
+    if row["expires_at"] is not None:
+        return say_left(datetime.fromisoformat(row["expires_at"]), now)
+    return "never expires" if row.get("basis") == "none" else ""
+
+
+def _end(row: Row, now: datetime) -> str:
+    """The day; to the minute when it is close."""
+    if row["expires_at"] is None:
+        return ""
+    far = abs(datetime.fromisoformat(row["expires_at"]) - now) >= timedelta(hours=48)
+    return row["expires_at"][:10] if far else _minute(row["expires_at"])
+
+
+def _since(at: str | None, now: datetime) -> str:
+    return say_left(datetime.fromisoformat(at), now) if at else "never"
+
+
+def _minute(at: str | None) -> str:
+    return at[:16].replace("T", " ") if at else ""

@@ -1,0 +1,74 @@
+"""What a look needs when there is no daemon to lend it: a clock, secrets, an HTTP client, a quiet log."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+import structlog
+from aiohttp.resolver import ThreadedResolver
+
+from expiryd import __version__, log
+from expiryd.api import Clock, Log, Tools
+from expiryd.config.model import Config
+from expiryd.engine.clock import SystemClock
+from expiryd.engine.graph import ToolsFor
+from expiryd.redact import Redactor
+from expiryd.secrets import KEY_BYTES, Fingerprint, Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    clock: Clock
+    log: Log
+    tools_for: ToolsFor
+
+
+@asynccontextmanager
+async def outfit(config: Config, environ: Mapping[str, str], *, verbose: bool = False) -> AsyncIterator[Outfit]:
+    """The log is for those who look for a bug in a plugin: with `verbose` it goes to standard error, else nowhere."""
+    redactor = Redactor()
+    level: Literal["warning", "error"] = "warning" if verbose else "error"
+    journal = log.configure(
+        level=level, format="console", file=None if verbose else Path(os.devnull), redactor=redactor
+    )
+    resolver = Secrets(environ, redactor.add)
+    fingerprint = Fingerprint(_key(config.daemon.state_dir))
+    clock = SystemClock()
+    connector = aiohttp.TCPConnector(resolver=ThreadedResolver(), limit=50, limit_per_host=10)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=120, connect=15),
+        headers={"User-Agent": f"expiryd/{__version__}"},
+    ) as http:
+
+        def tools_for(name: str) -> Tools:
+            return Tools(
+                name=name,
+                clock=clock,
+                http=http,
+                log=structlog.get_logger().bind(plugin=name),
+                secret=resolver.read,
+                fingerprint=fingerprint,
+                timezone=config.daemon.timezone,
+            )
+
+        try:
+            yield Outfit(clock, structlog.get_logger(), tools_for)
+        finally:
+            journal.close()
+
+
+def _key(state_dir: Path) -> bytes:
+    """The installation's, when it is there for us to read; else one for now. A check leaves nothing behind."""
+    try:
+        key = (state_dir / "fingerprint.key").read_bytes()
+    except OSError:
+        key = b""
+    return key if len(key) == KEY_BYTES else secrets.token_bytes(KEY_BYTES)

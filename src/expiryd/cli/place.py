@@ -1,0 +1,92 @@
+"""Where things are: the config files, and what must be known of them even when they are wrong."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from expiryd.config.model import Config
+
+SOCKET_NAME = "expiryd.sock"
+_HEADER = re.compile(r"\s*\[+([^]]*)\]+")
+_TEXT_KEY = re.compile(r"""\s*(\w+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:#.*)?""")
+
+
+@dataclass(frozen=True, slots=True)
+class Outset:
+    """What the command was given: the files of `-c`, in order, and the environment."""
+
+    given: tuple[Path, ...]
+    environ: Mapping[str, str]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        from expiryd.config.load import default_paths
+
+        return self.given or default_paths(self.environ)
+
+    def config(self) -> Config:
+        """All of it, validated. No secret is read. Raises ConfigError, or PermissionError for an unreadable file."""
+        from expiryd.config.load import load
+        from expiryd.registry import discover
+
+        for path in self.paths:
+            if path.is_file():
+                path.open("rb").close()  # that it may not be read is another matter than that it is wrong
+        collectors, notifiers = discover()
+        return load(self.paths, environ=self.environ, collectors=collectors, notifiers=notifiers)
+
+    def daemon(self, key: str) -> str | None:
+        """What `[daemon]` says under a key with a text, as far as that can be told of files that may be wrong.
+
+        The daemon may well run on while somebody edits its files, and must still be found.
+        """
+        variable = f"EXPIRYD_DAEMON__{key}".upper()
+        said = next((value for name, value in self.environ.items() if name.upper() == variable), None)
+        for path in () if said is not None else self._files():
+            found = _daemon_table(path).get(key)
+            said = found if isinstance(found, str) else said
+        return said
+
+    @property
+    def socket(self) -> Path:
+        """Where the running daemon listens."""
+        from expiryd.config.model import DaemonConfig
+
+        said = self.daemon("state_dir") or str(DaemonConfig.model_fields["state_dir"].default)
+        return self.paths[0].resolve().parent / said / SOCKET_NAME
+
+    def _files(self) -> Iterator[Path]:
+        """In the order in which later ones win, as in `expiryd.config.load`."""
+        yield from self.paths
+        for folder in dict.fromkeys(path.parent / "conf.d" for path in self.paths):
+            yield from sorted(folder.glob("*.toml"))
+        if name := self.environ.get("EXPIRYD_ENV", ""):
+            yield from (path.with_name(f"{path.stem}.{Path(name).name}{path.suffix}") for path in self.paths)
+
+
+def _daemon_table(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    try:
+        table = tomllib.loads(text).get("daemon")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return dict(_salvaged(text))
+    return table if isinstance(table, dict) else {}
+
+
+def _salvaged(text: str) -> Iterator[tuple[str, str]]:
+    """The plain `key = "text"` lines below `[daemon]` of a file that is not TOML."""
+    section = ""
+    for line in text.splitlines():
+        if header := _HEADER.match(line):
+            section = header[1].strip()
+        elif section == "daemon" and (pair := _TEXT_KEY.fullmatch(line)):
+            yield pair[1], pair[2] if pair[2] is not None else pair[3]

@@ -1,0 +1,123 @@
+"""The verbs that are the daemon or work on its files: `run`, `check-config`, `backup`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from expiryd.cli.exits import Exit, Stop
+from expiryd.cli.place import Outset
+from expiryd.core.wording import plain
+
+if TYPE_CHECKING:
+    from expiryd.config.errors import ConfigProblem
+
+
+@click.command()
+@click.option("--immediate", is_flag=True, help="Look at everything at start.")
+@click.option("--dry-run", is_flag=True, help="Decide and log, but send nothing.")
+@click.pass_obj
+def run(outset: Outset, immediate: bool, dry_run: bool) -> int:
+    """Run the daemon in the foreground.
+
+    SIGHUP reloads, SIGTERM and SIGINT drain and stop (a second one at once), SIGUSR1 reopens the log file.
+    """
+    _import_structlog_alone()
+    from expiryd.app import Setting
+    from expiryd.app import run as run_daemon
+
+    setting = Setting(outset.paths, outset.environ, immediate, dry_run)
+    with asyncio.Runner(loop_factory=_loop(outset.daemon("event_loop") or "auto")) as runner:
+        try:
+            runner.run(run_daemon(setting))
+        except ValueError as problem:  # how a plugin's `build` may refuse its settings
+            raise Stop(Exit.CONFIG, str(problem)) from None
+    return Exit.OK
+
+
+def _import_structlog_alone() -> None:
+    """structlog takes rich along when it is there, for tracebacks that the daemon never draws: 4 MB for nothing."""
+    absent = "rich" not in sys.modules
+    if absent:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # how the import system is told that there is none
+    try:
+        import structlog  # noqa: F401 - wanted is that it is loaded now
+    finally:
+        if absent:
+            del sys.modules["rich"]
+
+
+@click.command("check-config")
+@click.pass_obj
+def check_config(outset: Outset) -> int:
+    """Check the config files: every error, one a line as `path: message` (exit 4).
+
+    What is wrong with secrets here and now, such as a file that others may read, is a warning: the daemon may have
+    other rights and another environment.
+    """
+    from expiryd.config.errors import ConfigError
+    from expiryd.config.walk import check_secrets
+
+    config = outset.config()
+    if problems := asyncio.run(_unbuildable(outset)):
+        raise ConfigError(problems)
+    for warning in check_secrets(config, outset.environ):
+        click.echo(f"warning: {plain(str(warning))}", err=True)
+    counts = f"{_many(len(config.collectors), 'collector')}, {_many(len(config.notifiers), 'notifier')}"
+    click.echo(f"{', '.join(map(str, outset.paths))}: valid, {counts}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_obj
+def backup(outset: Outset, file: Path) -> int:
+    """Copy the state to FILE, also while the daemon runs. Nothing is ever overwritten."""
+    from expiryd.app import back_up
+
+    config = outset.config()
+    asyncio.run(back_up(config, outset.environ, file))
+    key = config.daemon.state_dir / "fingerprint.key"
+    click.echo(f"{file}: the state is copied; keep {key} with it")
+    return Exit.OK
+
+
+async def _unbuildable(outset: Outset) -> list[ConfigProblem]:
+    """What only shows when the plugins are put together, which opens and starts nothing."""
+    from expiryd.api import ExpirydError
+    from expiryd.cli.outfit import outfit
+    from expiryd.config.errors import ConfigProblem
+
+    config = outset.config()
+    problems: list[ConfigProblem] = []
+    async with outfit(config, outset.environ) as lent:
+        for section, plugins in (("collectors", config.collectors), ("notifiers", config.notifiers)):
+            for name, plugin in plugins.items():
+                try:
+                    await plugin.build(lent.tools_for(name)).aclose()
+                except (ExpirydError, ValueError) as problem:
+                    problems.append(ConfigProblem(f"{section}.{name}", str(problem)))
+    return problems
+
+
+def _loop(wish: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """By `daemon.event_loop`, which must be known before there is a loop; a wrong word is told when it is checked."""
+    if wish == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if wish == "uvloop":
+            raise Stop(Exit.CONFIG, "daemon.event_loop: uvloop is not installed: pip install uvloop") from None
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,162 @@
+"""What is printed and how: a table for people, aligned text for a pipe, JSON, CSV and Markdown for other tools."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from expiryd.cli.columns import SHADES, Column, Row
+from expiryd.core.wording import plain
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MARKUP = re.compile(r"([\\`*\[\]|#~])")
+
+
+class Format(StrEnum):
+    """`table` is for people; the others do not change with the terminal."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+@dataclass(slots=True)
+class Screen:
+    """Standard output. When its reader has gone (`| head`) the rest is dropped, and the command goes on to its end."""
+
+    format: Format = Format.TABLE
+    ci: bool = False
+    """Never colour, progress or a drawn table."""
+    _gone: bool = field(default=False, init=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        return not self.ci and sys.stdout.isatty()
+
+    @property
+    def height(self) -> int:
+        return shutil.get_terminal_size().lines
+
+    def print(self, text: str) -> None:
+        """Text that is harmless already."""
+        if self._gone:
+            return
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._gone = True
+            drop_output()
+
+    def rows(self, rows: Sequence[Row], columns: Sequence[Column]) -> None:
+        """A list in the chosen format. JSON and CSV hold all of each row, the others the columns."""
+        if self.format is Format.JSON:
+            self.print(json.dumps(rows, indent=2))
+        elif self.format is Format.CSV:
+            self.print(as_csv(rows).removesuffix("\n"))
+        elif self.format is Format.MARKDOWN:
+            self.print(as_markdown(rows, columns))
+        elif rows:
+            self.table(rows, columns)
+
+    def table(self, rows: Sequence[Row], columns: Sequence[Column]) -> None:
+        cells = [[plain(column.cell(row)) for column in columns] for row in rows]
+        shown = [n for n in range(len(columns)) if n < 2 or any(line[n] for line in cells)]
+        columns, cells = [columns[n] for n in shown], [[line[n] for n in shown] for line in cells]
+        if self.is_terminal:
+            self.print(_drawn(columns, cells))
+        else:
+            self.print(_aligned([[column.title for column in columns], *cells]))
+
+
+class Progress:
+    """One line on standard error that says how far a long work is, only where somebody watches."""
+
+    def __init__(self, *, ci: bool) -> None:
+        self._watched = not ci and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def tell(self, text: str) -> None:
+        if self._watched:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[K{plain(text)[:width]}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._watched:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def drop_output() -> None:
+    """From here on what is printed goes nowhere, also what the interpreter flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """All keys of the rows (RFC 4180, LF). A text that a spreadsheet would take for a formula gets a `'` before it."""
+    lines = list(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if lines:
+        writer.writerow(lines[0].keys())
+    for row in lines:
+        writer.writerow([_cell(value) for value in row.values()])
+    return text.getvalue()
+
+
+def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    lines = [[column.title for column in columns], ["---"] * len(columns)]
+    lines += [[_without_markup(plain(column.cell(row))) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else "; ".join(_flat(value))
+    harmless = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+    return f"'{harmless}" if text.startswith(_FORMULA) else harmless
+
+
+def _flat(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}={inner}" for key, inner in value.items()]
+    return [one if isinstance(one, str) else ": ".join(str(v) for v in one.values() if v is not None) for one in value]
+
+
+def _without_markup(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", html.escape(text, quote=False))
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _drawn(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column.title, no_wrap=not column.folds, overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(text, style=SHADES.get(text, "")) for text in line))
+    with console.capture() as drawn:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in drawn.get().removesuffix("\n").split("\n"))
