@@ -13,7 +13,7 @@ from tests.fakes.messages import event, message
 
 from expiryd.api import AuthError, Message, PermanentError, Receipt, TransientError
 from expiryd.notifiers.email import EmailConfig
-from expiryd.testing import SilentLog, tools
+from expiryd.testing import tools
 
 from .authority import Authority
 from .postfix import DOMAIN, PASSWORD, REFUSED, USER, Postfix, postfix
@@ -62,7 +62,6 @@ class Sender:
             "recipients": [RECIPIENT],
             "ca_file": authority.root,
         }
-        self.log = SilentLog()
 
     async def send(self, mail: Message, *, typed: str = PASSWORD, **config: Any) -> Receipt:
         adapter = TypeAdapter(EmailConfig)
