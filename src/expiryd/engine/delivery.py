@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from expiryd.api import (
     AuthError,
@@ -28,9 +27,9 @@ from expiryd.core.duration import format_duration
 from expiryd.core.grouping import Draft, plan
 from expiryd.core.model import Event, Finding, ItemId, ItemState
 from expiryd.core.pace import GIVE_UP_AFTER, Rate, backoff
-from expiryd.core.render import by_urgency, render
 from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
+from expiryd.engine.composing import compose, message_key
 from expiryd.engine.ledger import Ledger
 from expiryd.engine.metrics import Metrics
 from expiryd.store.port import Fate, Parcel, Settlement, Store, StoreError
@@ -125,8 +124,8 @@ class Courier:
         await self._keep_to_rate()
         now = self.depot.clock.now()
         ids = [parcel.id for parcel in parcels]
-        key = draft.batch or self._key(ids)
-        message = await self._word(draft, key, now)
+        key = draft.batch or message_key(self.depot.ledger.installation, self.name, ids)
+        message = compose(draft, key, now, await self._thread(draft), self.depot.ledger)
         await self.depot.store.dispatch(self.name, ids, key, now + LEASE)
         try:
             receipt = await self._send(message)
@@ -134,6 +133,12 @@ class Courier:
             return await self._failed(failure, parcels, key)
         await self._delivered(receipt, parcels, draft)
         return True
+
+    async def _thread(self, draft: Draft) -> Thread | None:
+        if draft.thread is None:
+            return None
+        references = await self.depot.store.threads(self.name, [draft.thread])
+        return Thread(*draft.thread, references.get(draft.thread))
 
     async def _send(self, message: Message) -> Receipt:
         started = self.sending_since = self.depot.clock.monotonic()
@@ -159,40 +164,6 @@ class Courier:
         except Exception as bug:
             self.depot.log.error("notifier.crashed", notifier=self.name, exc_info=bug)
             raise TransientError(f"bug in the notifier: {type(bug).__name__}", ambiguous=True) from None
-
-    async def _word(self, draft: Draft, key: str, now: datetime) -> Message:
-        events = by_urgency([parcel.event for parcel in draft.parcels])
-        wording = render(events, now)
-        firing = any(not event.kind.closes for event in events)
-        thread = None
-        if draft.thread is not None:
-            item, generation = draft.thread
-            references = await self.depot.store.threads(self.name, [draft.thread])
-            thread = Thread(item, generation, references.get(draft.thread))
-            firing = self._still_open(item, generation, firing)
-        severity = max((e.severity for e in events if not e.kind.closes), default=Severity.HEALTHY)
-        return Message(
-            key=key,
-            subject=wording.subject,
-            text=wording.text,
-            html=wording.html,
-            severity=severity,
-            firing=firing,
-            at=now,
-            events=tuple(events),
-            thread=thread,
-        )
-
-    def _still_open(self, item: ItemId, generation: str, otherwise: bool) -> bool:
-        state = self.depot.ledger.get(item)
-        if state is None:
-            return False
-        return any(alert.generation == generation for alert in state.alerts)
-
-    def _key(self, ids: Sequence[int]) -> str:
-        """Made of what is sent, so that it is the same however often it is tried."""
-        words = f"{self.depot.ledger.installation}|{self.name}|{','.join(map(str, sorted(ids)))}"
-        return sha256(words.encode()).hexdigest()[:32]
 
     # ── how it ended ──────────────────────────────────────────────────────────────────────────────────
 
