@@ -42,7 +42,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Found:
     """What was found of what was asked."""
 
     survey: Survey
@@ -111,7 +111,7 @@ def run_as_plugin(outset: Outset, wish: Wish, screen: Screen) -> int:
     return code
 
 
-def look(outset: Outset, wish: Wish, *, ci: bool) -> Finding:
+def look(outset: Outset, wish: Wish, *, ci: bool) -> Found:
     """Look at what is wished, and tell the notifiers when that is wished too."""
     config = outset.config()
     for name in wish.choice.collectors:
@@ -123,7 +123,7 @@ def look(outset: Outset, wish: Wish, *, ci: bool) -> Finding:
     return asyncio.run(_look(outset, config, wish, Progress(ci=ci)))
 
 
-async def _look(outset: Outset, config: Config, wish: Wish, progress: Progress) -> Finding:
+async def _look(outset: Outset, config: Config, wish: Wish, progress: Progress) -> Found:
     from expiryd.api import ExpirydError
     from expiryd.cli.outfit import outfit
     from expiryd.engine.graph import build
@@ -147,11 +147,11 @@ async def _look(outset: Outset, config: Config, wish: Wish, progress: Progress) 
             _refuse_unknown_category(choice.category, config.categories, seen)
             chosen, unseen = choice.of(seen.states), _in_question(choice, seen)
             if not wish.notify:
-                return Finding(seen, chosen, unseen)
+                return Found(seen, chosen, unseen)
             ids = {state.id for state in (*chosen, *unseen)}
             worth = [event for event in seen.events if event.item in ids and event.severity >= Severity.WARNING]
             progress.tell(f"telling {', '.join(config.notifiers)}")
-            return Finding(seen, chosen, unseen, worth, await tell(graph, worth, lent.clock, lent.log))
+            return Found(seen, chosen, unseen, worth, await tell(graph, seen, worth, lent.clock, lent.log))
         finally:
             progress.end()
             await graph.close(timedelta(0))
@@ -177,7 +177,7 @@ def _in_question(choice: Choice, seen: Survey) -> list[ItemState]:
 # ── what is printed ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _show(found: Finding, wish: Wish, screen: Screen) -> None:
+def _show(found: Found, wish: Wish, screen: Screen) -> None:
     states = [state for state in found.chosen if not wish.only or state.severity in wish.only]
     extra = [state for state in found.unseen if state not in found.chosen]
     rows = [found.row(state) for state in (*states, *extra)]
@@ -202,7 +202,7 @@ def _show_details(rows: Sequence[Row], screen: Screen) -> None:
                 screen.print(f"    {plain(line)}")
 
 
-def _show_summary(found: Finding, rows: Sequence[Row], shown: Sequence[Row], screen: Screen) -> None:
+def _show_summary(found: Found, rows: Sequence[Row], shown: Sequence[Row], screen: Screen) -> None:
     items = "1 item" if len(found.chosen) == 1 else f"{len(found.chosen)} items"
     if shown:
         screen.print("")
@@ -211,7 +211,7 @@ def _show_summary(found: Finding, rows: Sequence[Row], shown: Sequence[Row], scr
     screen.print(f"{items}{counts}{hidden}")
 
 
-def _report_delivery(found: Finding) -> bool:
+def _report_delivery(found: Found) -> bool:
     """Whether a delivery failed."""
     if found.sent is None:
         return False

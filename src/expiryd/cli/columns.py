@@ -137,7 +137,9 @@ def _delivery(one: Mapping[str, Any]) -> str:
 def _left(row: Row, now: datetime) -> str:
     if row["expires_at"] is not None:
         return say_left(datetime.fromisoformat(row["expires_at"]), now)
-    return "never expires" if row.get("basis") == "none" else ""
+    if row.get("basis") == "none":
+        return "never expires"
+    return "no end known" if row["severity"] == Severity.UNKNOWN.word else ""
 
 
 def _end(row: Row, now: datetime) -> str:

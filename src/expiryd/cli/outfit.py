@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import aiohttp
 import structlog
@@ -34,9 +33,8 @@ class Outfit:
 async def outfit(config: Config, environ: Mapping[str, str], *, verbose: bool = False) -> AsyncIterator[Outfit]:
     """The log is for those who look for a bug in a plugin: with `verbose` it goes to standard error, else nowhere."""
     redactor = Redactor()
-    level: Literal["warning", "error"] = "warning" if verbose else "error"
     journal = log.configure(
-        level=level, format="console", file=None if verbose else Path(os.devnull), redactor=redactor
+        level="error", format="console", file=None if verbose else Path(os.devnull), redactor=redactor
     )
     resolver = Secrets(environ, redactor.add)
     fingerprint = Fingerprint(_key(config.daemon.state_dir))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from hashlib import sha256
+from datetime import timedelta
 from typing import cast
 
-from expiryd.api import Clock, DeliveryError, Log, Message, Severity, Thread
+from expiryd.api import Clock, DeliveryError, Log, Severity, Thread
 from expiryd.config.model import Config
 from expiryd.core.grouping import plan
 from expiryd.core.model import Event, Finding, ItemState
-from expiryd.core.render import by_urgency, render
 from expiryd.core.view import worst_first
+from expiryd.engine.composing import compose, message_key
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
 from expiryd.engine.graph import Graph
@@ -37,6 +36,7 @@ class Survey:
     """By collector."""
     events: Sequence[Event]
     """What a daemon that knew nothing before would have to tell."""
+    ledger: Ledger
 
     def unseen(self) -> list[ItemState]:
         """Items and collectors that could not be looked at, or not wholly: of them this survey is no proof."""
@@ -75,59 +75,48 @@ async def survey(graph: Graph, clock: Clock, log: Log, looked: Callable[[Look], 
     async with asyncio.TaskGroup() as group:
         for name in graph.collectors:
             group.create_task(look(name))
-    return Survey(worst_first(list(ledger.all())), looks, events)
+    return Survey(worst_first(list(ledger.all())), looks, events, ledger)
 
 
 async def tell(
-    graph: Graph, events: Sequence[Event], clock: Clock, log: Log
+    graph: Graph, seen: Survey, events: Sequence[Event], clock: Clock, log: Log
 ) -> Mapping[str, Sequence[str | DeliveryError]]:
-    """Send the events through every notifier that hears of such: one message, or one a matter where it keeps threads.
+    """Send these events through every notifier that hears of such: one message, or one a matter where it keeps threads.
 
     One attempt each, nothing is remembered. By notifier: the proof of each delivery, or why it failed.
     """
-
-    async def nobody(_name: str, _finding: Finding | None) -> None:
-        return
-
-    graph.hire(
-        Depot(
-            store=cast(Store, _Nowhere()),
-            ledger=Ledger(cast(Store, _Nowhere())),
-            clock=clock,
-            log=log,
-            metrics=Metrics("check"),
-            rules=graph.rulebook.of,
-            complain=nobody,
-        )
-    )
+    graph.hire(_depot(graph, seen.ledger, clock, log))
+    told_at = f"check at {clock.now().isoformat()}"
     outcomes: dict[str, list[str | DeliveryError]] = {}
     for name, courier in graph.couriers.items():
         heard = [event for event in events if name in graph.audience.hears(event)]
         parcels = [Parcel(number, name, event, 1, event.at) for number, event in enumerate(heard)]
         for draft in plan(parcels, threaded=courier.notifier.threaded).drafts:
-            message = _message(name, [parcel.event for parcel in draft.parcels], draft.thread, clock.now())
+            key = message_key(told_at, name, [parcel.id for parcel in draft.parcels])
+            thread = Thread(*draft.thread) if draft.thread else None
             try:
-                proof: str | DeliveryError = (await courier.hand_over(message)).proof
+                message = compose(draft, key, clock.now(), thread, seen.ledger)
+                outcome: str | DeliveryError = (await courier.hand_over(message)).proof
             except DeliveryError as failure:
-                proof = failure
-            outcomes.setdefault(name, []).append(proof)
+                outcome = failure
+            outcomes.setdefault(name, []).append(outcome)
     return outcomes
 
 
-def _message(notifier: str, events: Sequence[Event], thread: tuple[str, str] | None, now: datetime) -> Message:
-    events = by_urgency(events)
-    wording = render(events, now)
-    words = "|".join([notifier, now.isoformat(), *(f"{event.item}#{event.aspect}" for event in events)])
-    return Message(
-        key=sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32],
-        subject=wording.subject,
-        text=wording.text,
-        html=wording.html,
-        severity=max(event.severity for event in events),
-        firing=True,
-        at=now,
-        events=tuple(events),
-        thread=Thread(*thread) if thread else None,  # type: ignore[arg-type]  # an ItemId and a generation
+def _depot(graph: Graph, ledger: Ledger, clock: Clock, log: Log) -> Depot:
+    """What couriers share, for couriers that only hand over."""
+
+    async def nobody(_name: str, _finding: Finding | None) -> None:
+        return
+
+    return Depot(
+        store=cast(Store, _Nowhere()),
+        ledger=ledger,
+        clock=clock,
+        log=log,
+        metrics=Metrics("check"),
+        rules=graph.rulebook.of,
+        complain=nobody,
     )
 
 
