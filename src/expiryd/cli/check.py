@@ -134,7 +134,7 @@ async def _look(outset: Outset, config: Config, wish: Wish, progress: Progress) 
 
     def looked(ended: Look) -> None:
         waiting.remove(ended.collector)
-        progress.tell(f"looked at {sources - len(waiting)} of {sources}, waiting for {', '.join(waiting)}")
+        progress.tell(f"looked at {sources - len(waiting)} of {sources}; left: {', '.join(waiting) or 'none'}")
 
     async with outfit(config, outset.environ, verbose=wish.verbose) as lent:
         try:
@@ -207,8 +207,9 @@ def _show_summary(found: Found, rows: Sequence[Row], shown: Sequence[Row], scree
     if shown:
         screen.print("")
     counts = f": {tally(state.severity.word for state in found.chosen)}" if found.chosen else ""
-    hidden = f"; {len(rows) - len(shown)} healthy ones are not listed (--verbose lists them)" if shown != rows else ""
-    screen.print(f"{items}{counts}{hidden}")
+    screen.print(f"{items}{counts}")
+    if shown != rows:
+        screen.print(f"{len(rows) - len(shown)} healthy ones are not listed; --verbose lists them")
 
 
 def _report_delivery(found: Found) -> bool:

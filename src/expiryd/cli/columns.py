@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from expiryd.core.duration import say_left
-from expiryd.core.model import Severity
+from expiryd.core.model import BLIND, EXPIRY, Severity
 
 Row = Mapping[str, Any]
 """One entry of a list, under the keys of `expiryd.core.view`."""
@@ -26,46 +26,50 @@ SHADES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading and what stands below it; `folds` when a long text may take several lines on a terminal."""
+    """A heading and what stands below it. `word` comes before the text where a narrow terminal has no column for it."""
 
     title: str
     cell: Callable[[Row], str]
-    folds: bool = False
+    word: str = ""
+
+
+def _text(key: str) -> Callable[[Row], str]:
+    return lambda row: str(row[key] or "")
 
 
 def of_items(now: datetime) -> Sequence[Column]:
     return (
         Column("SEVERITY", _text("severity")),
-        Column("ITEM", _text("item"), folds=True),
+        Column("ITEM", _text("item")),
         Column("LEFT", lambda row: _left(row, now)),
-        Column("EXPIRES (UTC)", lambda row: _end(row, now)),
-        Column("BASIS", _text("basis")),
-        Column("OWNER", _text("owner"), folds=True),
-        Column("FINDINGS", lambda row: ", ".join(map(_finding, row["findings"])), folds=True),
+        Column("EXPIRES (UTC)", lambda row: _end(row, now), "expires:"),
+        Column("BASIS", _text("basis"), "known from:"),
+        Column("OWNER", _text("owner"), "owner:"),
+        Column("FINDINGS", lambda row: ", ".join(map(_finding, row["findings"]))),
     )
 
 
 def of_alerts(now: datetime) -> Sequence[Column]:
     return (
         Column("SEVERITY", _text("severity")),
-        Column("ITEM", _text("item"), folds=True),
+        Column("ITEM", _text("item")),
         Column("MATTER", _text("aspect")),
-        Column("LEFT", lambda row: _left(row, now)),
-        Column("OPEN SINCE (UTC)", lambda row: _minute(row["opened_at"])),
-        Column("STATE", _text("state")),
-        Column("OWNER", _text("owner"), folds=True),
-        Column("DETAIL", _text("detail"), folds=True),
+        Column("LEFT", lambda row: _left(row, now) if row["aspect"] in (EXPIRY, BLIND) else ""),
+        Column("OPEN SINCE (UTC)", lambda row: _minute(row["opened_at"]), "since:"),
+        Column("STATE", _text("state"), "state:"),
+        Column("OWNER", _text("owner"), "owner:"),
+        Column("DETAIL", _text("detail")),
     )
 
 
 EVENTS = (
-    Column("AT (UTC)", lambda row: _minute(row["at"])),
-    Column("EVENT", lambda row: row["kind"]),
-    Column("SEVERITY", lambda row: row["severity"]),
-    Column("ITEM", lambda row: row["item"], folds=True),
-    Column("MATTER", lambda row: row["aspect"]),
-    Column("TOLD", lambda row: ", ".join(_delivery(one) for one in row.get("deliveries", ())), folds=True),
-    Column("DETAIL", lambda row: row["detail"], folds=True),
+    Column("SEVERITY", _text("severity")),
+    Column("ITEM", _text("item")),
+    Column("EVENT", _text("kind")),
+    Column("MATTER", _text("aspect")),
+    Column("AT (UTC)", lambda row: _minute(row["at"]), "at:"),
+    Column("TOLD", lambda row: ", ".join(_delivery(one) for one in row.get("deliveries", ())), "told:"),
+    Column("DETAIL", _text("detail")),
 )
 
 
@@ -76,8 +80,8 @@ def of_collectors(now: datetime) -> Sequence[Column]:
         Column("LAST LOOK", lambda row: _since(row["last_look"], now)),
         Column("OUTCOME", lambda row: "looking" if row["looking"] else row["outcome"] or "not yet"),
         Column("ITEMS", lambda row: "" if row["items"] is None else str(row["items"])),
-        Column("NEXT (UTC)", lambda row: _minute(row["next_look"])),
-        Column("REASON", _text("reason"), folds=True),
+        Column("NEXT (UTC)", lambda row: _minute(row["next_look"]), "next:"),
+        Column("REASON", _text("reason")),
     )
 
 
@@ -92,7 +96,7 @@ def of_notifiers(now: datetime) -> Sequence[Column]:
         Column("LAST DELIVERY", lambda row: _since(row["last_delivery"], now)),
         Column("WAITING", waiting),
         Column("STATE", lambda row: row["trouble"] or "well"),
-        Column("REASON", _text("reason"), folds=True),
+        Column("REASON", _text("reason")),
     )
 
 
@@ -120,10 +124,6 @@ def details(row: Row) -> Sequence[str]:
     return lines
 
 
-def _text(key: str) -> Callable[[Row], str]:
-    return lambda row: str(row[key] or "")
-
-
 def _finding(finding: Mapping[str, Any]) -> str:
     """Codes say enough, but why something could not be looked at is the first thing anybody asks."""
     code: str = finding["code"]
@@ -139,7 +139,8 @@ def _left(row: Row, now: datetime) -> str:
         return say_left(datetime.fromisoformat(row["expires_at"]), now)
     if row.get("basis") == "none":
         return "never expires"
-    return "no end known" if row["severity"] == Severity.UNKNOWN.word else ""
+    is_blind = any(finding["code"] == BLIND for finding in row.get("findings", ()))
+    return "no end known" if row["severity"] == Severity.UNKNOWN.word and not is_blind else ""
 
 
 def _end(row: Row, now: datetime) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
-from expiryd.core.wording import plain
-
 
 class Exit(IntEnum):
     """The exit codes. 64 is EX_USAGE of sysexits.h, 130 is what shells report of an interrupted command."""
@@ -53,4 +51,9 @@ def explain(error: Exception) -> Stop:
 
 def say(text: str) -> None:
     """One line on standard error, whatever a name from outside holds."""
-    print(f"expiryd: {plain(text)}", file=sys.stderr)
+    print(f"expiryd: {harmless(text)}", file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """One line that steers no terminal, of any length."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

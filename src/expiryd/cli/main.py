@@ -13,7 +13,7 @@ import click
 
 from expiryd import __version__
 from expiryd.cli import asking, checks, running
-from expiryd.cli.exits import Exit, expected, explain, say
+from expiryd.cli.exits import Exit, expected, explain, harmless, say
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import drop_output
 
@@ -103,7 +103,7 @@ def _tell(text: str, code: Exit) -> None:
     """A line for a config error starts with its path, so that editors and scripts find it."""
     for line in text.splitlines() or [""]:
         if code is Exit.CONFIG:
-            print(line, file=sys.stderr)
+            print(harmless(line), file=sys.stderr)
         else:
             say(line)
 

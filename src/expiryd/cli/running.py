@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from expiryd.cli.exits import Exit, Stop
+from expiryd.cli.exits import Exit, Stop, harmless
 from expiryd.cli.place import Outset
-from expiryd.core.wording import plain
 
 if TYPE_CHECKING:
     from expiryd.config.errors import ConfigProblem
@@ -67,9 +66,9 @@ def check_config(outset: Outset) -> int:
     if problems := asyncio.run(_unbuildable(outset)):
         raise ConfigError(problems)
     for warning in check_secrets(config, outset.environ):
-        click.echo(f"warning: {plain(str(warning))}", err=True)
+        click.echo(f"warning: {harmless(str(warning))}", err=True)
     counts = f"{_many(len(config.collectors), 'collector')}, {_many(len(config.notifiers), 'notifier')}"
-    click.echo(f"{', '.join(map(str, outset.paths))}: valid, {counts}")
+    click.echo(f"{harmless(', '.join(map(str, outset.paths)))}: valid, {counts}")
     return Exit.OK
 
 
@@ -81,6 +80,8 @@ def backup(outset: Outset, file: Path) -> int:
     from expiryd.app import back_up
 
     config = outset.config()
+    if file.exists():
+        raise Stop(Exit.ERROR, f"{file}: there is such a file already; name one that is not there")
     asyncio.run(back_up(config, outset.environ, file))
     key = config.daemon.state_dir / "fingerprint.key"
     click.echo(f"{file}: the state is copied; keep {key} with it")

@@ -16,9 +16,11 @@ from enum import StrEnum
 from typing import Any
 
 from expiryd.cli.columns import SHADES, Column, Row
+from expiryd.cli.exits import harmless
 from expiryd.core.wording import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NAMING, _LEAST_COLUMNS, _GAP, _NARROWEST = 1, 3, 2, 50
 _MARKUP = re.compile(r"([\\`*\[\]|#~])")
 
 
@@ -72,7 +74,7 @@ class Screen:
 
     def table(self, rows: Sequence[Row], columns: Sequence[Column]) -> None:
         cells = [[plain(column.cell(row)) for column in columns] for row in rows]
-        shown = [n for n in range(len(columns)) if n < 2 or any(line[n] for line in cells)]
+        shown = [n for n in range(len(columns)) if n <= _NAMING or any(line[n] for line in cells)]
         columns, cells = [columns[n] for n in shown], [[line[n] for n in shown] for line in cells]
         if self.is_terminal:
             self.print(_drawn(columns, cells))
@@ -127,8 +129,7 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     text = value if isinstance(value, str) else "; ".join(_flat(value))
-    harmless = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
-    return f"'{harmless}" if text.startswith(_FORMULA) else harmless
+    return f"'{harmless(text)}" if text.startswith(_FORMULA) else harmless(text)
 
 
 def _flat(value: Any) -> Iterable[str]:
@@ -147,16 +148,33 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _drawn(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
+    """For a terminal. What its width has no column for comes below the second one, which names the row."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column.title, no_wrap=not column.folds, overflow="fold")
+    console.width = max(console.width, _NARROWEST)
+    widths = [
+        max(cell_len(text) for text in (column.title, *texts))
+        for column, texts in zip(columns, zip(*cells, strict=True), strict=True)
+    ]
+    widths[_NAMING] = min(widths[_NAMING], console.width // 2)
+    kept = len(columns)
+    while kept > _LEAST_COLUMNS and sum(widths[:kept]) + _GAP * (kept - 1) > console.width:
+        kept -= 1
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for number, column in enumerate(columns[:kept]):
+        table.add_column(column.title, no_wrap=number != _NAMING, overflow="fold" if number == _NAMING else "ellipsis")
     for line in cells:
-        table.add_row(*(Text(text, style=SHADES.get(text, "")) for text in line))
+        texts = [Text(text, style=SHADES.get(text, "")) for text in line[:kept]]
+        below = [
+            f"{column.word} {text}".lstrip() for column, text in zip(columns[kept:], line[kept:], strict=True) if text
+        ]
+        if below:
+            texts[_NAMING].append("\n" + " · ".join(below), style="dim")
+        table.add_row(*texts)
     with console.capture() as drawn:
         console.print(table)
-    return "\n".join(line.rstrip() for line in drawn.get().removesuffix("\n").split("\n"))
+    return drawn.get().removesuffix("\n")
