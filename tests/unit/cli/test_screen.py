@@ -1,0 +1,71 @@
+"""What is printed harms neither a terminal nor a spreadsheet, and does not depend on who reads it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expiryd.cli.columns import Column
+from expiryd.cli.screen import Format, Screen, as_csv, as_markdown
+
+EVIL = "\x1b[31mred\x07\u202e|`*"
+COLUMNS = (Column("SEVERITY", lambda row: row["severity"]), Column("ITEM", lambda row: row["item"]))
+
+
+def row(item: str) -> dict[str, str]:
+    return {"severity": "critical", "item": item}
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_text(start: str) -> None:
+    (_, line) = csv.reader(io.StringIO(as_csv([row(f"{start}1+1")])))
+    assert line[1].startswith("'")
+
+
+def test_numbers_stay_numbers_in_csv() -> None:
+    assert as_csv([{"days_left": -3, "owner": None}]) == "days_left,owner\n-3,\n"
+
+
+def test_lists_and_tables_become_one_cell() -> None:
+    text = as_csv([{"findings": [{"code": "a", "severity": "warning", "detail": "x"}], "labels": {"k": "v", "l": "w"}}])
+    assert text == "findings,labels\na: warning: x,k=v; l=w\n"
+
+
+@given(st.text())
+def test_csv_reads_back_as_one_row_without_control_characters(text: str) -> None:
+    rows = list(csv.reader(io.StringIO(as_csv([row(text)]))))
+    assert len(rows) == 2
+    assert all(c.isprintable() for c in rows[1][1])
+    assert not rows[1][1].startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.parametrize("format", list(Format))
+def test_no_format_lets_a_name_steer_the_terminal(format: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(format).rows([row(EVIL)], COLUMNS)
+    said = capsys.readouterr().out
+    assert not set(said) & {"\x1b", "\x07", "\u202e"}
+    assert "red" in said
+
+
+def test_json_holds_the_name_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(Format.JSON).rows([row(EVIL)], COLUMNS)
+    assert json.loads(capsys.readouterr().out) == [row(EVIL)]
+
+
+def test_markdown_has_one_line_a_row_and_no_markup_from_a_name() -> None:
+    assert as_markdown([row("a|b<i>*c*\nd")], COLUMNS).splitlines()[2] == r"| critical | a\|b&lt;i&gt;\*c\* d |"
+
+
+def test_a_pipe_gets_aligned_text_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().rows([row("a"), {"severity": "info", "item": "b"}], COLUMNS)
+    assert capsys.readouterr().out == "SEVERITY  ITEM\ncritical  a\ninfo      b\n"
+
+
+def test_columns_without_a_word_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().rows([row("a")], (*COLUMNS, Column("OWNER", lambda _row: "")))
+    assert "OWNER" not in capsys.readouterr().out
