@@ -6,12 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from expiryd.cli.choice import ALL, Choice, resembling
 from expiryd.cli.columns import Row, details, of_items, tally
 from expiryd.cli.exits import Exit, Stop, expected, explain, say
+from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Progress, Screen
 from expiryd.core.duration import say_left
@@ -124,6 +125,7 @@ def look(outset: Outset, wish: Wish, *, ci: bool) -> Found:
 
 
 async def _look(outset: Outset, config: Config, wish: Wish, progress: Progress) -> Found:
+    import_structlog_alone()
     from expiryd.api import ExpirydError
     from expiryd.cli.outfit import outfit
     from expiryd.engine.graph import build
@@ -181,11 +183,11 @@ def _show(found: Found, wish: Wish, screen: Screen) -> None:
     states = [state for state in found.chosen if not wish.only or state.severity in wish.only]
     extra = [state for state in found.unseen if state not in found.chosen]
     rows = [found.row(state) for state in (*states, *extra)]
-    now = max((look.started_at for look in found.survey.looks.values()), default=None)
-    if screen.format is not Format.TABLE or now is None:
-        screen.rows(rows, () if now is None else of_items(now))
-        return
+    now = max((look.started_at for look in found.survey.looks.values()), default=datetime.min.replace(tzinfo=UTC))
     columns, shown = of_items(now), rows
+    if screen.format is not Format.TABLE:
+        screen.rows(rows, columns)
+        return
     if screen.is_terminal and not wish.verbose and not wish.choice.items and len(rows) > screen.height - 4:
         shown = [row for row in rows if row["severity"] != Severity.HEALTHY.word]
     screen.rows(shown, columns)

@@ -42,7 +42,7 @@ class Verbs(click.Group):
     "--config",
     "paths",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # that it may not be read is told as what it is
     metavar="FILE",
     help="A config file (repeatable, later ones win). Else $EXPIRYD_CONFIG, /etc/expiryd/expiryd.toml or "
     "./config/expiryd.toml.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from expiryd.cli.exits import Exit, Stop, harmless
+from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
 
 if TYPE_CHECKING:
+    import asyncio
+
     from expiryd.config.errors import ConfigProblem
 
 
@@ -26,7 +27,9 @@ def run(outset: Outset, immediate: bool, dry_run: bool) -> int:
 
     SIGHUP reloads, SIGTERM and SIGINT drain and stop (a second one at once), SIGUSR1 reopens the log file.
     """
-    _import_structlog_alone()
+    import asyncio
+
+    import_structlog_alone()
     from expiryd.app import Setting
     from expiryd.app import run as run_daemon
 
@@ -39,18 +42,6 @@ def run(outset: Outset, immediate: bool, dry_run: bool) -> int:
     return Exit.OK
 
 
-def _import_structlog_alone() -> None:
-    """structlog takes rich along when it is there, for tracebacks that the daemon never draws: 4 MB for nothing."""
-    absent = "rich" not in sys.modules
-    if absent:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # how the import system is told that there is none
-    try:
-        import structlog  # noqa: F401 - wanted is that it is loaded now
-    finally:
-        if absent:
-            del sys.modules["rich"]
-
-
 @click.command("check-config")
 @click.pass_obj
 def check_config(outset: Outset) -> int:
@@ -59,6 +50,8 @@ def check_config(outset: Outset) -> int:
     What is wrong with secrets here and now, such as a file that others may read, is a warning: the daemon may have
     other rights and another environment.
     """
+    import asyncio
+
     from expiryd.config.errors import ConfigError
     from expiryd.config.walk import check_secrets
 
@@ -77,6 +70,8 @@ def check_config(outset: Outset) -> int:
 @click.pass_obj
 def backup(outset: Outset, file: Path) -> int:
     """Copy the state to FILE, also while the daemon runs. Nothing is ever overwritten."""
+    import asyncio
+
     from expiryd.app import back_up
 
     config = outset.config()
@@ -90,6 +85,7 @@ def backup(outset: Outset, file: Path) -> int:
 
 async def _unbuildable(outset: Outset) -> list[ConfigProblem]:
     """What only shows when the plugins are put together, which opens and starts nothing."""
+    import_structlog_alone()
     from expiryd.api import ExpirydError
     from expiryd.cli.outfit import outfit
     from expiryd.config.errors import ConfigProblem

@@ -12,7 +12,7 @@ from expiryd.api import Clock, DeliveryError, Log, Severity, Thread
 from expiryd.config.model import Config
 from expiryd.core.grouping import plan
 from expiryd.core.model import Event, Finding, ItemState
-from expiryd.core.view import worst_first
+from expiryd.core.view import item_rank
 from expiryd.engine.composing import compose, message_key
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
@@ -75,7 +75,7 @@ async def survey(graph: Graph, clock: Clock, log: Log, looked: Callable[[Look], 
     async with asyncio.TaskGroup() as group:
         for name in graph.collectors:
             group.create_task(look(name))
-    return Survey(worst_first(list(ledger.all())), looks, events, ledger)
+    return Survey(sorted(ledger.all(), key=_order), looks, events, ledger)
 
 
 async def tell(
@@ -118,6 +118,12 @@ def _depot(graph: Graph, ledger: Ledger, clock: Clock, log: Log) -> Depot:
         rules=graph.rulebook.of,
         complain=nobody,
     )
+
+
+def _order(state: ItemState) -> tuple[object, ...]:
+    """Worst first as everywhere, but what has no end by name: that one source was looked at sooner means nothing."""
+    weight, undated, at, name = item_rank(state)
+    return weight, undated, None if undated else at, name
 
 
 def _is_partial(state: ItemState) -> bool:
