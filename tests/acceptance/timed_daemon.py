@@ -41,11 +41,13 @@ class FileClock:
         return self._file.now.timestamp()
 
     async def sleep(self, delay: timedelta) -> None:
+        start = self._file.now  # once: the test may turn the clock as soon as it sees the beat
         if delay == PULSE:
-            if self._beats:  # the first sleep comes before any judgement
-                self._file.beat_at = self._file.now
             self._beats += 1
-        end = self._file.now + delay
+            if self._beats == 1:
+                return  # it comes before any judgement, which a daemon just begun is not to be kept waiting for
+            self._file.beat_at = start
+        end = start + delay
         while self._file.now < end:
             await asyncio.sleep(POLL)
 
