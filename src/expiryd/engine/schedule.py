@@ -15,6 +15,7 @@ from expiryd.api import Clock, CollectorConfig, Log
 from expiryd.config.cron import next_fire
 
 HEARTBEAT = timedelta(seconds=1)
+SIDELINED = timedelta(minutes=1)
 _BEAT_JOB = "·heartbeat"
 _RETRY = "·retry·"
 
@@ -80,8 +81,9 @@ class Rhythm:
 class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler is not typed
     """An exception while it picks the due jobs must not end the scheduling, silently, for ever."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, clock: Clock, log: Log) -> None:
         super().__init__(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1})
+        self._clock = clock
         self._log_to = log
 
     def _process_jobs(self) -> float | None:
@@ -89,8 +91,19 @@ class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler is not 
             wait: float | None = super()._process_jobs()
         except Exception as failure:  # noqa: BLE001 - whatever a trigger raises, the others keep their time
             self._log_to.error("schedule.stumbled", exc_info=failure)
+            self._sideline()
             return 1.0
         return wait
+
+    def _sideline(self) -> None:
+        """The job over whose trigger it stumbled would be met first again and again: it waits apart for a while."""
+        now = self._clock.now()
+        for job in self.get_jobs():
+            try:
+                job.trigger.get_next_fire_time(job.next_run_time, now)
+            except Exception as failure:  # noqa: BLE001 - as above
+                self._log_to.error("schedule.sidelined", job=job.id, problem=type(failure).__name__)
+                job.modify(next_run_time=now + SIDELINED)
 
 
 class Schedule:
@@ -99,7 +112,7 @@ class Schedule:
     def __init__(self, clock: Clock, log: Log, trigger: Callable[[str], None]) -> None:
         self._clock = clock
         self._trigger = trigger
-        self._timer = _Scheduler(log)
+        self._timer = _Scheduler(clock, log)
         self._rhythms: dict[str, Rhythm] = {}
         self.beat_at = clock.monotonic()
 
