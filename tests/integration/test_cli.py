@@ -10,6 +10,7 @@ import logging
 import os
 import pty
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -541,6 +542,19 @@ def test_a_reader_that_has_had_enough_changes_neither_errors_nor_the_verdict(pla
     command = f"{COMMAND} -c {place.directory}/expiryd.toml check --fail-on expired | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_an_interrupted_check_ends_with_130_and_no_trace(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        place.configure(f'[collectors.slow]\ntype = "tls"\ntargets = ["127.0.0.1:{port}"]\n')
+        command = [COMMAND, "-c", place.directory / "expiryd.toml", "check"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            client, _ = silent.accept()  # from here on it waits for a handshake that does not come
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=30)
+            client.close()
+    assert (process.returncode, output, errors.strip()) == (130, "", "")
 
 
 def test_help_and_check_config_do_not_load_what_only_the_daemon_needs(place: Place) -> None:

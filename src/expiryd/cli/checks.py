@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
@@ -37,25 +38,19 @@ class Severities(click.ParamType[frozenset[Severity]]):
 def formats(verb: Callable[..., Any]) -> Callable[..., Any]:
     """`--format`, `--json` and `--ci`, which become the argument `screen`."""
 
+    @wraps(verb)
     def wrapped(*args: Any, format: str, as_json: bool, ci: bool, **rest: Any) -> Any:
         chosen = Format.JSON if as_json else Format(format)
         return verb(*args, screen=Screen(chosen, ci), **rest)
 
-    wrapped.__doc__, wrapped.__name__ = verb.__doc__, verb.__name__
-    options = (
-        click.option(
-            "--format",
-            type=click.Choice([one.value for one in Format]),
-            default="table",
-            help="How the list is printed.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    for option in (
         click.option("--ci", is_flag=True, help="No colour, no progress, no drawn table."),
-    )
-    for option in reversed(options):
+        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+        click.option(
+            "--format", type=click.Choice([one.value for one in Format]), default="table", help="How it is printed."
+        ),
+    ):
         wrapped = option(wrapped)
-    params = getattr(verb, "__click_params__", [])
-    wrapped.__click_params__ = [*wrapped.__click_params__, *params]  # type: ignore[attr-defined]  # as click keeps them
     return wrapped
 
 

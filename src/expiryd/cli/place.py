@@ -26,9 +26,11 @@ class Outset:
 
     @property
     def paths(self) -> tuple[Path, ...]:
+        if self.given:
+            return self.given
         from expiryd.config.load import default_paths
 
-        return self.given or default_paths(self.environ)
+        return default_paths(self.environ)
 
     def config(self) -> Config:
         """All of it, validated. No secret is read. Raises ConfigError, or PermissionError for an unreadable file."""
@@ -56,9 +58,7 @@ class Outset:
     @property
     def socket(self) -> Path:
         """Where the running daemon listens."""
-        from expiryd.config.model import DaemonConfig
-
-        said = self.daemon("state_dir") or str(DaemonConfig.model_fields["state_dir"].default)
+        said = self.daemon("state_dir") or _usual_state_dir()
         return self.paths[0].resolve().parent / said / SOCKET_NAME
 
     def _files(self) -> Iterator[Path]:
@@ -68,6 +68,12 @@ class Outset:
             yield from sorted(folder.glob("*.toml"))
         if name := self.environ.get("EXPIRYD_ENV", ""):
             yield from (path.with_name(f"{path.stem}.{Path(name).name}{path.suffix}") for path in self.paths)
+
+
+def _usual_state_dir() -> str:
+    from expiryd.config.model import DaemonConfig
+
+    return str(DaemonConfig.model_fields["state_dir"].default)
 
 
 def _daemon_table(path: Path) -> Mapping[str, Any]:

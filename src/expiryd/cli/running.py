@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from expiryd.config.errors import ConfigProblem
+    from expiryd.config.model import Config
 
 
 @click.command()
@@ -56,7 +57,7 @@ def check_config(outset: Outset) -> int:
     from expiryd.config.walk import check_secrets
 
     config = outset.config()
-    if problems := asyncio.run(_unbuildable(outset)):
+    if problems := asyncio.run(_unbuildable(config, outset.environ)):
         raise ConfigError(problems)
     for warning in check_secrets(config, outset.environ):
         click.echo(f"warning: {harmless(str(warning))}", err=True)
@@ -83,16 +84,15 @@ def backup(outset: Outset, file: Path) -> int:
     return Exit.OK
 
 
-async def _unbuildable(outset: Outset) -> list[ConfigProblem]:
+async def _unbuildable(config: Config, environ: Mapping[str, str]) -> list[ConfigProblem]:
     """What only shows when the plugins are put together, which opens and starts nothing."""
     import_structlog_alone()
     from expiryd.api import ExpirydError
     from expiryd.cli.outfit import outfit
     from expiryd.config.errors import ConfigProblem
 
-    config = outset.config()
     problems: list[ConfigProblem] = []
-    async with outfit(config, outset.environ) as lent:
+    async with outfit(config, environ) as lent:
         for section, plugins in (("collectors", config.collectors), ("notifiers", config.notifiers)):
             for name, plugin in plugins.items():
                 try:
