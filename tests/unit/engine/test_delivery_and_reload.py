@@ -1,0 +1,142 @@
+"""Pace, patience and filters of delivery; what a reload starts, ends and forgets."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
+
+from expiryd.api import Blind, EventKind, Message, Receipt, TransientError
+from expiryd.store.port import Fate, StoreError
+
+
+async def test_a_message_that_nobody_takes_for_three_days_is_a_dead_letter_and_asked_again(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.receivers["slack"]._outcomes = [TransientError("503")] * 200
+        rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 6 * DAY))
+        await rig.look()
+        await rig.wait(3 * DAY + 2 * HOUR, step=20 * MINUTE)
+        outbox = await rig.daemon.store.outbox()
+        assert outbox.counts["slack", Fate.DEAD] == 1
+        rig.receivers["slack"]._outcomes = []
+        await rig.wait(DAY + HOUR, step=HOUR)
+        assert rig.news() == ["repeated tokens/AAR"]
+
+
+async def test_a_rate_is_kept_to_by_a_threaded_notifier(tmp_path: Path) -> None:
+    async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings={"gh": {"rate": "2/1m"}}) as rig:
+        rig.sources["tokens"].shows(*(expiring(f"t{n}", rig.clock.now() + DAY) for n in range(4)))
+        await rig.look()
+        await rig.clock.advance(MINUTE)
+        delivering = asyncio.ensure_future(rig.deliver())
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+        assert len(rig.receivers["gh"].sent) == 2
+        await rig.clock.advance(MINUTE)
+        await delivering
+        assert len(rig.receivers["gh"].sent) == 4
+
+
+async def test_events_and_send_resolved_say_what_a_notifier_hears(tmp_path: Path) -> None:
+    settings = {"only": {"events": [EventKind.RENEWED]}, "open": {"send_resolved": False}}
+    async with Rig(tmp_path, receivers=["only", "open", "all"], settings=settings) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 300 * DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        assert rig.news("all") == ["raised tokens/A", "renewed tokens/A"]
+        assert rig.news("open") == ["raised tokens/A"]
+        assert rig.news("only") == []  # it was never told of the beginning
+
+
+async def test_a_hung_notifier_delays_no_other_and_its_message_is_kept(tmp_path: Path) -> None:
+    settings = {"hung": {"timeout": timedelta(milliseconds=50)}}
+    async with Rig(tmp_path, receivers=["hung", "good"], settings=settings) as rig:
+        hung = rig.receivers["hung"]
+
+        async def never(message: Message) -> Receipt:
+            hung.attempts.append(message)
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        hung.send = never  # type: ignore[method-assign]  # the receiver does not answer
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + DAY))
+        await rig.look()
+        await rig.clock.advance(MINUTE)
+        couriers = rig.daemon.graph.couriers
+        waiting = asyncio.ensure_future(couriers["hung"].deliver())
+        await couriers["good"].deliver()
+        assert rig.news("good") == ["raised tokens/A"]
+        await waiting
+        await rig.wait(MINUTE)
+        assert len({message.key for message in hung.attempts}) == 1  # ambiguous: the same message again
+
+
+async def test_what_is_taken_off_a_sources_list_goes_without_a_word_unless_a_matter_was_open(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        end = rig.clock.now() + DAY
+        fine = [expiring(f"fine{n}", rig.clock.now() + 300 * DAY) for n in range(6)]
+        rig.sources["tokens"].shows(expiring("bad", end), *fine)
+        await rig.look()
+        await rig.wait(MINUTE)
+        rig.news()
+        rig.sources["tokens"].shows(fine[0])
+        await rig.reload(source={"mark": 1})
+        await rig.look()
+        await rig.wait(MINUTE)
+        assert rig.news() == ["vanished tokens/bad"]
+        assert [state.id for state in rig.daemon.ledger.all()] == ["tokens/fine0"]
+
+
+async def test_a_source_that_is_taken_out_of_the_configuration_is_forgotten(tmp_path: Path) -> None:
+    async with Rig(tmp_path, sources=["tokens", "other"]) as rig:
+        rig.sources["tokens"].shows(expiring("bad", rig.clock.now() + DAY))
+        rig.sources["other"].shows(expiring("fine", rig.clock.now() + 300 * DAY))
+        await rig.look("tokens")
+        await rig.look("other")
+        await rig.wait(MINUTE)
+        rig.news()
+        del rig.sources["tokens"]
+        del rig.sources["other"]
+        await rig.reload()
+        await rig.wait(MINUTE)
+        assert rig.news() == ["vanished tokens/bad"]
+        assert len(rig.daemon.ledger) == 0
+
+
+async def test_the_store_that_fails_while_time_is_judged_is_asked_again_and_nothing_is_missed(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 46 * DAY))
+        await rig.look()
+        store = rig.daemon.store
+        commit = store.commit
+
+        async def full(*_: object) -> None:
+            raise StoreError("no room left")
+
+        store.commit = full  # type: ignore[method-assign]  # the disk is full
+        await rig.clock.advance(2 * DAY)
+        try:
+            await rig.tick()
+        except StoreError:
+            pass
+        else:
+            raise AssertionError("the failure must be seen")
+        store.commit = commit  # type: ignore[method-assign]
+        await rig.wait(MINUTE)
+        await rig.wait(MINUTE)
+        assert rig.news() == ["raised tokens/A"]
+
+
+async def test_a_target_that_is_missed_once_is_looked_at_again_soon(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        retries: list[timedelta] = []
+        rig.daemon.schedule.retry = lambda name, delay: retries.append(delay)  # type: ignore[method-assign]
+        rig.sources["tokens"].shows(Blind("a:443", "connection refused"))
+        for _ in range(4):
+            await rig.look()
+        assert retries == [MINUTE], "once it is a matter of its own, the regular rhythm is enough"
