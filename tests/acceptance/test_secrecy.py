@@ -17,7 +17,7 @@ from tests.fakes.smtp import PASSWORD, USERNAME, FakeSmtp, Pki
 
 PATHS = [
     *("/metrics", "/health", "/health/status", "/health/metrics", "/-/healthy", "/-/ready", "/openapi.json"),
-    *("/api/v1/items", "/api/v1/alerts", "/api/v1/events", "/api/v1/collectors", "/api/v1/notifiers"),
+    *("/api/v1/status", "/api/v1/items", "/api/v1/alerts", "/api/v1/events", "/api/v1/collectors", "/api/v1/notifiers"),
 ]
 CANARIES = {
     "an opaque token": "opaque-canary-4d8e21aa90",
