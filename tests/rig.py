@@ -6,7 +6,8 @@ on demand, and answers with exactly the messages that arrived.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,14 +36,37 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
+class Gate:
+    """Where a look waits."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+
 class Source(Scripted):
     """A scripted collector whose next answer can be set at any time."""
 
     def __init__(self) -> None:
         super().__init__([])
+        self._gate: Gate | None = None
 
     def shows(self, *readings: Reading | Exception) -> None:
         self._answers = [list(readings)]
+
+    def holds(self) -> Gate:
+        """Looks wait at the gate until it is open."""
+        self._gate = Gate()
+        return self._gate
+
+    async def look(self) -> AsyncIterator[Reading]:
+        if self._gate is not None and not self._gate.open.is_set():
+            self._gate.reached.set()
+            self.looks += 1
+            await self._gate.open.wait()
+            self.looks -= 1
+        async for reading in super().look():
+            yield reading
 
 
 class SourceConfig(CollectorConfig):

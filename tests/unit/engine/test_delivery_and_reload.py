@@ -140,3 +140,32 @@ async def test_a_target_that_is_missed_once_is_looked_at_again_soon(tmp_path: Pa
         for _ in range(4):
             await rig.look()
         assert retries == [MINUTE], "once it is a matter of its own, the regular rhythm is enough"
+
+
+async def test_a_look_that_is_asked_for_while_one_is_under_way_is_skipped_and_counted(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        gate = rig.sources["tokens"].holds()
+        rig.daemon.look("tokens")
+        await gate.reached.wait()
+        rig.daemon.look("tokens")
+        gate.open.set()
+        await rig.daemon.graph.looks.ended("tokens")
+        labels = {"collector": "tokens"}
+        assert rig.daemon.metrics.registry.get_sample_value("expiryd_collector_overruns_total", labels) == 1
+        assert rig.sources["tokens"].looks == 1
+
+
+async def test_a_look_that_a_reload_cuts_short_is_begun_again(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + DAY))
+        gate = rig.sources["tokens"].holds()
+        rig.daemon.look("tokens")
+        await gate.reached.wait()
+        await rig.reload()  # with a drain of nothing, the look under way is cancelled
+        gate.open.set()
+        async with asyncio.timeout(10):
+            while "tokens" not in rig.daemon.ledger.last_looks:
+                await asyncio.sleep(0)
+        assert rig.sources["tokens"].looks == 2
+        await rig.wait(MINUTE)
+        assert rig.news() == ["raised tokens/A"]
