@@ -166,14 +166,14 @@ class Ledger:
         self._next_wake = now
 
     def _stamped(self, state: ItemState) -> ItemState:
-        """A delivery that was settled while the store was at work is not forgotten."""
+        """A delivery that was settled while the store was at work is not forgotten, nor when its cooldown ends."""
         now = self.get(state.id)
         stamps = {(a.aspect, a.generation): a for a in now.alerts if a.told_at or a.failed_at} if now else {}
-        if not stamps:
+        alerts = tuple(_later_stamps(a, stamps.get((a.aspect, a.generation))) for a in state.alerts)
+        if now is None or alerts == state.alerts:
             return state
-        return replace(
-            state, alerts=tuple(_later_stamps(a, stamps.get((a.aspect, a.generation))) for a in state.alerts)
-        )
+        moments = [moment for moment in (state.wake_at, now.wake_at) if moment is not None]
+        return replace(state, alerts=alerts, wake_at=min(moments, default=None))
 
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
