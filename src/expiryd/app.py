@@ -16,9 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import aiohttp
 import structlog
-from aiohttp.resolver import ThreadedResolver
 from pydantic import SecretStr
 
 from expiryd import __version__, log
@@ -27,6 +25,7 @@ from expiryd.config.errors import ConfigError, ConfigProblem
 from expiryd.config.load import load
 from expiryd.config.model import Config
 from expiryd.config.walk import secret_refs
+from expiryd.engine.client import open_client
 from expiryd.engine.clock import SystemClock
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.metrics import Metrics
@@ -119,7 +118,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
     store = setting.make_store(url)
     await store.open()
     stack.push_async_callback(store.aclose)
-    http = await stack.enter_async_context(open_http())
+    http = await stack.enter_async_context(open_client())
     logger: Log = structlog.get_logger()
     daemon: Daemon
 
@@ -217,16 +216,6 @@ def _handle_signals(ending: asyncio.Event, reloading: asyncio.Event, journal: lo
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def open_http() -> aiohttp.ClientSession:
-    """One client for the few configured API endpoints, resolving as the operating system does."""
-    connector = aiohttp.TCPConnector(resolver=ThreadedResolver(), limit=50, limit_per_host=10)
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=120, connect=15),
-        headers={"User-Agent": f"expiryd/{__version__}"},
-    )
 
 
 def _make_directory(path: Path) -> None:

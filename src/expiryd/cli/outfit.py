@@ -9,13 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import structlog
-from aiohttp.resolver import ThreadedResolver
 
-from expiryd import __version__, log
+from expiryd import log
 from expiryd.api import Clock, Log, Tools
 from expiryd.config.model import Config
+from expiryd.engine.client import open_client
 from expiryd.engine.clock import SystemClock
 from expiryd.engine.graph import ToolsFor
 from expiryd.redact import Redactor
@@ -39,12 +38,7 @@ async def outfit(config: Config, environ: Mapping[str, str], *, verbose: bool = 
     resolver = Secrets(environ, redactor.add)
     fingerprint = Fingerprint(_key(config.daemon.state_dir))
     clock = SystemClock()
-    connector = aiohttp.TCPConnector(resolver=ThreadedResolver(), limit=50, limit_per_host=10)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=120, connect=15),
-        headers={"User-Agent": f"expiryd/{__version__}"},
-    ) as http:
+    async with open_client() as http:
 
         def tools_for(name: str) -> Tools:
             return Tools(
