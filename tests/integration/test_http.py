@@ -155,23 +155,6 @@ async def test_an_address_of_another_machine_is_an_error_that_names_the_setting(
             pass
 
 
-async def test_an_empty_host_is_every_address_of_this_machine(short: Path) -> None:
-    port = free_port()
-    async with daemon(short, listen=f":{port}"):
-        assert "200 OK" in await ask(port, get("/-/healthy"))
-
-
-async def test_a_peer_that_is_not_this_machine_needs_a_token_to_read(short: Path) -> None:
-    address = next(iter(socket.gethostbyname_ex(socket.gethostname())[2]), "127.0.0.1")
-    if address.startswith("127."):
-        pytest.skip("this machine has no address but loopback")
-    port = free_port()
-    async with daemon(short, listen=f"0.0.0.0:{port}"), aiohttp.ClientSession() as http:
-        for path, status in (("/-/healthy", 200), ("/health", 200), ("/metrics", 403), ("/api/v1/items", 403)):
-            async with http.get(f"http://{address}:{port}{path}") as response:
-                assert response.status == status
-
-
 async def test_reading_works_over_tcp_and_acting_only_over_the_socket_without_tokens(short: Path) -> None:
     port = free_port()
     look = "/api/v1/collectors/tokens/look"
