@@ -1,0 +1,68 @@
+"""A configuration comes to life as a whole, or leaves nothing behind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+import aiohttp
+import pytest
+
+from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
+from expiryd.config.model import Config
+from expiryd.engine.graph import build
+from expiryd.testing import Recording, Scripted, tools
+
+COLLECTORS: dict[str, Scripted] = {}
+NOTIFIERS: dict[str, Recording] = {}
+
+
+class WatchConfig(CollectorConfig):
+    type: Literal["watch"] = "watch"
+
+    def build(self, tools: Tools) -> Collector:
+        return COLLECTORS.setdefault(tools.name, Scripted([]))
+
+
+class TellConfig(NotifierConfig):
+    type: Literal["tell"] = "tell"
+    broken: bool = False
+
+    def build(self, tools: Tools) -> Notifier:
+        if self.broken:
+            raise ValueError(f"notifiers.{tools.name}: cannot be built")
+        return NOTIFIERS.setdefault(tools.name, Recording())
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    COLLECTORS.clear()
+    NOTIFIERS.clear()
+
+
+def config(*, broken: bool = False) -> Config:
+    notifiers = {"slack": TellConfig(), "mail": TellConfig(broken=broken)}
+    return Config(collectors={"web": WatchConfig()}, notifiers=notifiers)
+
+
+async def test_closing_a_graph_closes_every_plugin() -> None:
+    async with aiohttp.ClientSession() as http:
+        graph = await build(config(), lambda name: tools(http, name=name))
+        assert not COLLECTORS["web"].closed
+        assert await graph.close(timedelta(0)) == []
+    assert [plugin.closed for plugin in (*COLLECTORS.values(), *NOTIFIERS.values())] == [True] * 3
+
+
+async def test_when_one_part_cannot_be_built_those_before_it_are_closed() -> None:
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(ValueError, match=r"notifiers\.mail"):
+            await build(config(broken=True), lambda name: tools(http, name=name))
+    assert COLLECTORS["web"].closed
+    assert NOTIFIERS["slack"].closed
+
+
+async def test_a_rehearsal_closes_the_notifier_it_stands_for() -> None:
+    async with aiohttp.ClientSession() as http:
+        graph = await build(config(), lambda name: tools(http, name=name), rehearse=True)
+        await graph.close(timedelta(0))
+    assert NOTIFIERS["slack"].closed
