@@ -108,7 +108,8 @@ async def live(station: Station, tokens: Tokens) -> None:
             case 60 | 80:
                 await station.look()
         await station.pass_to(day + timedelta(seconds=1))
-        await station.pass_to(day + timedelta(minutes=5))
+        if day.days in {77, 87}:  # the cooldown runs from the delivery, a little after the hour
+            await station.pass_to(day + timedelta(minutes=5))
     await station.look()
     await station.pass_to(days(100))
 
