@@ -31,7 +31,7 @@ from expiryd.engine.daemon import Daemon
 from expiryd.engine.metrics import Metrics
 from expiryd.redact import Redactor
 from expiryd.registry import discover
-from expiryd.secrets import Fingerprint, Secrets, load_fingerprint_key
+from expiryd.secrets import KEY_NAME, Fingerprint, Secrets, load_fingerprint_key
 from expiryd.store.connect import database_url as sqlite_url
 from expiryd.store.port import Store
 from expiryd.store.sql import SqlStore
@@ -108,13 +108,15 @@ async def run(setting: Setting) -> None:
 async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: AsyncExitStack) -> Daemon:
     clock = setting.clock or SystemClock()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "expiryd"))
-    state_dir = config.daemon.state_dir
-    _make_directory(state_dir)
+    state_dir = key_dir = config.daemon.state_dir
     url = await database_url(config, secrets)
     if setting.dry_run:
         state_dir, url = await _rehearsal(config, url, stack)
+        key_dir = key_dir if (key_dir / KEY_NAME).exists() else state_dir
+    else:
+        _make_directory(state_dir)
     stack.callback(_lock(state_dir))
-    fingerprint = Fingerprint(load_fingerprint_key(config.daemon.state_dir))
+    fingerprint = Fingerprint(load_fingerprint_key(key_dir))
     store = setting.make_store(url)
     await store.open()
     stack.push_async_callback(store.aclose)
@@ -151,7 +153,8 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
 async def _live(daemon: Daemon, setting: Setting, journal: log.Journal, stack: AsyncExitStack) -> None:
     """Serve, tell systemd, and wait for the end."""
     config = daemon.graph.config
-    await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
+    if not setting.dry_run:  # a rehearsal must not take the doors of the daemon that runs beside it
+        await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
     daemon.begin(immediate=setting.immediate)  # the doors come first: who cannot be asked must not begin to tell
     service = Service.of(setting.environ)
     ending, reloading = asyncio.Event(), asyncio.Event()

@@ -17,6 +17,7 @@ from pathlib import Path
 from expiryd.api import ExpirydError, Secret, SecretError, SecretRef
 
 LIMIT = 64 * 1024
+KEY_NAME = "fingerprint.key"
 KEY_BYTES = 32
 
 # What `pass`, `gpg`, `sops` and the like need to find their own keys; nothing of the daemon's own secrets.
@@ -238,7 +239,7 @@ def load_fingerprint_key(state_dir: Path) -> bytes:
     Losing it makes every fingerprinted credential look renewed once; whoever reads it can test guesses
     against stored fingerprints. So it is refused when it is short or readable by others.
     """
-    path = state_dir / "fingerprint.key"
+    path = state_dir / KEY_NAME
     try:
         _create_key(path)
         with path.open("rb") as file:

@@ -297,7 +297,7 @@ async def test_a_dry_run_sends_nothing_and_leaves_the_state_as_it_was(place: Pla
     assert "BOT_JWT" in daemon.told("message.rehearsed")[0]["subject"]
     assert await daemon.end() == 0
     assert place.slack.seen == []
-    assert not (place.state / "expiryd.db").exists()
+    assert not place.state.exists()
     real = await started(place)
     assert await real.end() == 0
     assert len(place.slack.posted) == 1
@@ -309,3 +309,17 @@ async def test_a_dry_run_sends_nothing_and_leaves_the_state_as_it_was(place: Pla
     assert "BOT_JWT" not in again.told("message.rehearsed")[0]["subject"], "it knows what was told"
     assert (place.state / "expiryd.db").read_bytes() == before
     assert len(place.slack.posted) == 1
+
+
+async def test_a_dry_run_beside_the_running_daemon_does_not_disturb_it(place: Place) -> None:
+    daemon = await started(place)
+    place.watch(BOT_JWT=place.token, CI_BOT_TOKEN=expiring_in(2))
+    rehearsal = await place.run("--immediate", "--dry-run", ready=False)
+    await rehearsal.until(lambda: rehearsal.told("message.rehearsed"), "the rehearsal")
+    assert (await daemon.get("/-/ready"))[0] == 200
+    assert await rehearsal.end() == 0
+    assert place.owed() == []
+    assert len(place.slack.posted) == 1
+    assert (await daemon.look())["items"] == 3, "it is still the one behind the socket"
+    await daemon.quiet()
+    assert len(place.slack.posted) == 2
