@@ -94,6 +94,8 @@ async def run(setting: Setting) -> None:
     """The daemon, until a signal ends it. Raises ConfigError, AlreadyRunning, StoreError or another ExpirydError."""
     # well-known roots have the serial number 0; a negative one is a finding, and neither is for stderr
     warnings.filterwarnings("ignore", message="Parsed a serial number")
+    ending, reloading = asyncio.Event(), asyncio.Event()
+    _handle_signals(ending, reloading)  # from the first moment on: left alone, SIGHUP and SIGUSR1 end a process
     redactor = Redactor()
     secrets = Secrets(setting.environ, redactor.add)
     config = await load_config(setting.paths, setting.environ, secrets)
@@ -101,8 +103,9 @@ async def run(setting: Setting) -> None:
     journal = log.configure(level=told.log_level, format=told.log_format, file=told.log_file, redactor=redactor)
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, journal.reopen)
         daemon = await _assemble(setting, config, secrets, stack)
-        await _live(daemon, setting, journal, stack)
+        await _live(daemon, setting, ending, reloading, stack=stack)
 
 
 async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: AsyncExitStack) -> Daemon:
@@ -150,15 +153,15 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
     return daemon
 
 
-async def _live(daemon: Daemon, setting: Setting, journal: log.Journal, stack: AsyncExitStack) -> None:
+async def _live(
+    daemon: Daemon, setting: Setting, ending: asyncio.Event, reloading: asyncio.Event, *, stack: AsyncExitStack
+) -> None:
     """Serve, tell systemd, and wait for the end."""
     config = daemon.graph.config
     if not setting.dry_run:  # a rehearsal must not take the doors of the daemon that runs beside it
         await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
     daemon.begin(immediate=setting.immediate)  # the doors come first: who cannot be asked must not begin to tell
     service = Service.of(setting.environ)
-    ending, reloading = asyncio.Event(), asyncio.Event()
-    _handle_signals(ending, reloading, journal)
     feed = watchdog_interval(setting.environ) or timedelta(seconds=10)
     async with asyncio.TaskGroup() as group:
         group.create_task(_feed(daemon, service, feed, ending))
@@ -205,7 +208,7 @@ async def _feed(daemon: Daemon, service: Service, every: timedelta, ending: asyn
                 young = False
 
 
-def _handle_signals(ending: asyncio.Event, reloading: asyncio.Event, journal: log.Journal) -> None:
+def _handle_signals(ending: asyncio.Event, reloading: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def end(number: signal.Signals) -> None:
@@ -215,7 +218,7 @@ def _handle_signals(ending: asyncio.Event, reloading: asyncio.Event, journal: lo
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, reloading.set)
-    loop.add_signal_handler(signal.SIGUSR1, journal.reopen)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)  # until there is a log file to open again
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,7 +237,7 @@ def _lock(state_dir: Path) -> Callable[[], None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        problem = f"{state_dir} cannot be written to by this user: {error.strerror}"
+        problem = f"{path} cannot be opened for writing by this user: {error.strerror}"
         raise ConfigError([ConfigProblem("daemon.state_dir", problem)]) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
