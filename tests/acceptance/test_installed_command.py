@@ -218,13 +218,15 @@ async def test_a_bad_config_ends_with_4_and_every_error_on_a_line_of_its_own(pla
         daemon=f'state_dir = "{place.state}"\nlog_level = "loud"',
         policy='critical = "soon"',
         collectors_tokens='type = "env-file"',
-        collectors_more='type = "env-file"\npath = "/srv/.tokens"\nschedule = "x"',
+        collectors_more='type = "env-file"\npaths = "/srv/.tokens"\nschedule = "x"',
         notifiers_slack='type = "slak"',
     )
     daemon = await place.run(ready=False)
     assert await daemon.end(None) == 4
     assert {line.partition(": ")[0] for line in daemon.stderr.splitlines()} == {
         "collectors.tokens.path",
+        "collectors.more.path",
+        "collectors.more.paths",
         "collectors.more.schedule",
         "daemon.log_level",
         "notifiers.slack.type",

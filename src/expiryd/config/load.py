@@ -214,18 +214,25 @@ def _plugin(
         problems.append(ConfigProblem(spell((*at, "type")), str(error)))
         return None
     plugin = _model(model, table, at, problems)
+    if issubclass(model, CollectorConfig):
+        problems.extend(_rhythm(table, at))
     if isinstance(plugin, CollectorConfig):
         problems.extend(_questions(plugin, at))
     return plugin
 
 
-def _questions(plugin: CollectorConfig, at: tuple[str, str]) -> Iterator[ConfigProblem]:
-    """What a collector's model cannot ask itself: the rhythm and the order of the thresholds."""
-    if plugin.schedule is not None:
+def _rhythm(table: Tables, at: tuple[str, str]) -> Iterator[ConfigProblem]:
+    """Asked of what was typed, so that a wrong schedule is told also beside another wrong key."""
+    schedule = table.get("schedule")
+    if isinstance(schedule, str):
         try:
-            parse_cron(plugin.schedule)
+            parse_cron(schedule)
         except ValueError as error:
             yield ConfigProblem(spell((*at, "schedule")), str(error))
+
+
+def _questions(plugin: CollectorConfig, at: tuple[str, str]) -> Iterator[ConfigProblem]:
+    """What a collector's model cannot ask itself: the order of the thresholds."""
     levels: list[tuple[tuple[str, ...], CollectorConfig | ItemConfig]] = [(at, plugin)]
     levels += (((*at, "items", name), item) for name, item in plugin.items.items())
     for place, said in levels:
