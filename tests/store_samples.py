@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import strategies as st
 
 from expiryd.core.model import (
+    Ack,
     Alert,
     Basis,
     Event,
     EventKind,
     Finding,
+    Generation,
     ItemId,
     ItemState,
     Lifetime,
@@ -33,7 +35,7 @@ def state(name: str = "a", *, generation: str = "g1", alerts: tuple[Alert, ...] 
 
 
 def alert(name: str = "a", aspect: str = "expiry", *, generation: str = "g1", told: datetime | None = None) -> Alert:
-    return Alert(ItemId(f"tls/{name}"), aspect, generation, Severity.WARNING, NOW, NOW, told)
+    return Alert(ItemId(f"tls/{name}"), aspect, generation, Severity.WARNING, NOW, NOW, told, paged_at=told)
 
 
 def event(
@@ -100,6 +102,12 @@ observations = st.builds(
     findings=st.lists(st.builds(Finding, code=texts, severity=_severities, detail=texts), max_size=3).map(tuple),
     measures=st.lists(_measures, max_size=3).map(tuple),
     traits=traits,
+    fingerprint=texts,
+    identity=texts,
+)
+_acks = st.builds(Ack, actor=texts, at=moments, reason=texts, until=_maybe, until_renewed=st.booleans())
+_generations = st.builds(
+    Generation, name=texts, first_seen=moments, last_seen=moments, expires_at=_maybe, fingerprint=texts
 )
 
 
@@ -118,6 +126,11 @@ def states(draw: st.DrawFn) -> ItemState:
         told_at=_maybe,
         failed_at=_maybe,
         detail=texts,
+        rung=texts,
+        risen_at=_maybe,
+        paged_at=_maybe,
+        escalated=st.integers(0, 100),
+        ack=st.none() | _acks,
     )
     return ItemState(
         id=item,
@@ -128,6 +141,8 @@ def states(draw: st.DrawFn) -> ItemState:
         rotated_at=draw(_maybe),
         blind_looks=draw(st.integers(0, 10_000)),
         alerts=tuple(draw(st.lists(opened, max_size=3, unique_by=lambda open_: open_.aspect))),
+        past=tuple(draw(st.lists(_generations, max_size=3))),
+        took=tuple(draw(st.lists(st.timedeltas(), max_size=3))),
     )
 
 
@@ -148,4 +163,8 @@ events = st.builds(
     basis=st.none() | st.sampled_from(Basis),
     detail=texts,
     traits=traits,
+    rung=texts,
+    is_first=st.booleans(),
+    notify=st.lists(texts, max_size=2).map(tuple),
+    places=st.lists(texts, max_size=2).map(tuple),
 )

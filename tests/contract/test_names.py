@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 import pytest
 
 from expiryd.api import Severity
-from expiryd.config.model import Config, PolicyConfig
+from expiryd.config.model import Config
+from expiryd.config.policy import PolicyConfig
 from expiryd.core.model import Basis, EventKind, ItemId, ItemState, Lifetime, Observation
 from expiryd.core.view import item_row
 from expiryd.engine.metrics import Metrics

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.store_samples import DAY, HOUR, NOW, alert, event, events, state, states
 
 from expiryd.core.model import EventKind, ItemId, ItemState, Traits
-from expiryd.store.port import Change, Fate, Look, Outcome, Parcel, Settlement, Store, StoreError
+from expiryd.store.port import Change, Entry, Fate, Look, Outcome, Parcel, Settlement, Store, StoreError
 from expiryd.store.sql import SqlStore
 
 LATER = NOW + HOUR
@@ -47,6 +47,52 @@ async def reopened(store: SqlStore, url: str) -> SqlStore:
     again = SqlStore(url)
     await again.open()
     return again
+
+
+async def test_what_is_held_back_is_owed_later_and_comes_at_once_with_a_newer_word_on_its_item(store: SqlStore) -> None:
+    await owe(store, event(), event(name="b"))
+    (first, other) = await take(store)
+    await store.hold("slack", [first.id], NOW + DAY, "silenced")
+    await settle(store, [other], Fate.DELIVERED)
+    assert await store.next_due("slack") == NOW + DAY
+    near = NOW + HOUR
+    assert await store.lease("slack", near, near + HOUR, horizon=near + HOUR) == []
+    await owe(store, event(name="b"), due=near)
+    (alone,) = await store.lease("slack", near, near + HOUR, horizon=near + HOUR)
+    assert alone.event.item == "tls/b"
+    await owe(store, event(EventKind.RESOLVED), due=near)
+    together = await store.lease("slack", near, near + HOUR, horizon=near + HOUR)
+    assert [(p.event.kind, p.attempts, p.created_at) for p in together] == [
+        (EventKind.RAISED, 1, NOW + DAY),
+        (EventKind.RESOLVED, 1, NOW),
+    ]
+
+
+async def test_what_was_delivered_lately_is_told_by_message(store: SqlStore) -> None:
+    await owe(store, event(), event(aspect="revoked"), event(name="b"))
+    a, revoked, b = await take(store)
+    await store.dispatch("slack", [a.id, revoked.id], "m1", LATER)
+    await store.dispatch("slack", [b.id], "m2", LATER)
+    await settle(store, [a, revoked], Fate.DELIVERED, NOW)
+    await settle(store, [b], Fate.DELIVERED, LATER)
+    first, second = await store.sent("slack", NOW)
+    assert (first.at, first.key, first.matters) == (NOW, "m1", {("tls/a", "expiry"), ("tls/a", "revoked")})
+    assert (second.at, second.key) == (LATER, "m2")
+    assert await store.sent("slack", LATER) == [second]
+    assert await store.sent("mail", NOW) == []
+
+
+async def test_journal_entries_come_in_order_with_what_they_tell_of_and_go_when_they_are_in_the_trail(
+    store: SqlStore,
+) -> None:
+    entry = Entry(NOW, "user:anna", "silence.added", "tls/a", {"reason": "planned", "hours": 2})
+    await store.commit(Change(items=[state()], journal=[entry, replace(entry, item="tls/b")]))
+    assert await store.trail_head() is None
+    first, second = await store.journal()
+    assert (replace(first, seq=0), first.item, second.item, second.seq > first.seq) == (entry, "tls/a", "tls/b", True)
+    await store.journaled(first.seq, "abc")
+    assert await store.journal() == [second]
+    assert await store.trail_head() == (first.seq, "abc")
 
 
 # ── what is known ─────────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +189,20 @@ async def test_the_last_look_and_the_last_complete_one_are_known_by_collector(st
     loaded = await store.load()
     assert loaded.last_looks == {"tls": blind, "jwt": _look(Outcome.PARTIAL, collector="jwt")}
     assert loaded.last_good == {"tls": NOW + HOUR}
+
+
+async def test_escalation_counts_from_the_first_delivery_since_the_matter_rose(store: SqlStore) -> None:
+    await store.commit(Change(items=[state(alerts=(alert(),))], events=[(event(), ("slack",)), (event(), ("mail",))]))
+    await settle(store, await take(store), Fate.DELIVERED, LATER)
+    await settle(store, await take(store, "mail"), Fate.DELIVERED, LATER + HOUR)
+    (known_,) = (await known(store))["tls/a"].alerts
+    assert (known_.paged_at, known_.told_at) == (LATER, LATER + HOUR)
+    risen = replace(known_, risen_at=LATER + DAY, paged_at=None)
+    await store.commit(Change(items=[state(alerts=(risen,))], events=[(event(), ("slack",))]))
+    assert (await known(store))["tls/a"].alerts[0].paged_at is None
+    await settle(store, await take(store), Fate.DELIVERED, LATER + 2 * DAY)
+    await store.commit(Change(items=[state(alerts=(risen,))]))
+    assert (await known(store))["tls/a"].alerts[0].paged_at == LATER + 2 * DAY
 
 
 # ── leasing ───────────────────────────────────────────────────────────────────────────────────────────

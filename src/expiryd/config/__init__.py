@@ -4,14 +4,13 @@ from expiryd.config.cron import next_fire, parse_cron
 from expiryd.config.errors import ConfigError, ConfigProblem
 from expiryd.config.load import default_paths, load
 from expiryd.config.model import (
-    CategoryConfig,
     Config,
     DaemonConfig,
     HttpConfig,
     HttpToken,
-    PolicyConfig,
     Retention,
 )
+from expiryd.config.policy import CategoryConfig, PolicyConfig
 from expiryd.config.walk import check_secrets, secret_refs
 
 __all__ = [

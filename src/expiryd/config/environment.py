@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from expiryd.config.errors import ConfigProblem, unknown_key
-from expiryd.config.model import Config, DaemonConfig, HttpConfig, PolicyConfig
+from expiryd.config.model import Config, DaemonConfig, HttpConfig
+from expiryd.config.policy import PolicyConfig
 
 PREFIX = "EXPIRYD_"
 _DELIMITER = "__"

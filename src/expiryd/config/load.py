@@ -14,16 +14,10 @@ from pydantic import BaseModel, ValidationError
 from expiryd.api import CollectorConfig, ItemConfig, NotifierConfig, SecretRef
 from expiryd.config.cron import parse_cron
 from expiryd.config.environment import PREFIX, read_environment, unknown_variables, variable_of
-from expiryd.config.errors import ConfigError, ConfigProblem, explain, spell, unknown_key
-from expiryd.config.model import (
-    CategoryConfig,
-    Config,
-    DaemonConfig,
-    HttpConfig,
-    PolicyConfig,
-    check_name,
-    check_thresholds,
-)
+from expiryd.config.errors import ConfigError, ConfigProblem, Key, explain, spell, unknown_key
+from expiryd.config.model import Config, DaemonConfig, HttpConfig
+from expiryd.config.policy import CategoryConfig, PolicyConfig, check_thresholds
+from expiryd.config.section import check_name
 from expiryd.config.walk import anchor
 from expiryd.registry import PluginError, Registry
 
@@ -167,6 +161,8 @@ def _validated(raw: Tables, registries: Mapping[str, Registry[Any]], problems: l
     for key, value in raw.items():
         if key not in Config.model_fields:
             problems.append(ConfigProblem(spell((key,)), unknown_key(key, Config.model_fields, "section")))
+        elif key in _LISTS:
+            sections[key] = _list(_LISTS[key], value, key, problems)
         elif not isinstance(value, dict):
             problems.append(ConfigProblem(key, "must be a table of keys"))
         elif key in _FIXED:
@@ -177,6 +173,18 @@ def _validated(raw: Tables, registries: Mapping[str, Registry[Any]], problems: l
 
 
 _FIXED: Mapping[str, type[BaseModel]] = {"daemon": DaemonConfig, "http": HttpConfig, "policy": PolicyConfig}
+"""Sections of one table."""
+_NAMED: Mapping[str, type[BaseModel]] = {"categories": CategoryConfig}
+"""Sections of named tables. Those of plugins have a registry instead."""
+_LISTS: Mapping[str, type[BaseModel]] = {}
+"""Sections that are a list of tables: `[[section]]`."""
+
+
+def _list(model: type[BaseModel], value: object, key: str, problems: list[ConfigProblem]) -> list[BaseModel | None]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        problems.append(ConfigProblem(key, f"must be a list of tables: write [[{key}]] before each"))
+        return []
+    return [_model(model, table, (key, place), problems) for place, table in enumerate(value)]
 
 
 def _entries(
@@ -191,7 +199,7 @@ def _entries(
         if not isinstance(table, dict):
             problems.append(ConfigProblem(spell(at), "must be a table of keys"))
         elif registry is None:
-            yield name, _model(CategoryConfig, table, at, problems)
+            yield name, _model(_NAMED[section], table, at, problems)
         else:
             yield name, _plugin(registry, table, at, problems)
 
@@ -243,7 +251,7 @@ def _questions(plugin: CollectorConfig, at: tuple[str, str]) -> Iterator[ConfigP
 
 
 def _model(
-    model: type[BaseModel], table: Tables, at: tuple[str, ...], problems: list[ConfigProblem]
+    model: type[BaseModel], table: Tables, at: tuple[Key, ...], problems: list[ConfigProblem]
 ) -> BaseModel | None:
     try:
         return model.model_validate(table)

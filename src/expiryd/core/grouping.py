@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from expiryd.core.model import Event, EventKind, ItemId, Severity
+from expiryd.core.muting import Mute, Muting, nothing_muted
 
 MOST_THREADS = 20
 """More threads than this at once (a first look at a large store) leave as one digest instead."""
@@ -36,14 +37,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send, and what needs no sending any more: parcel id with the reason."""
+    """What to send, what needs no sending any more (parcel id with the reason), and what is held back for now."""
 
     drafts: Sequence[Draft] = ()
     superseded: dict[int, str] = field(default_factory=dict)
     suppressed: dict[int, str] = field(default_factory=dict)
+    held: dict[int, Mute] = field(default_factory=dict)
 
 
-def plan(parcels: Sequence[Owed], *, threaded: bool) -> Plan:
+def plan(parcels: Sequence[Owed], *, threaded: bool, mute: Muting = nothing_muted) -> Plan:
     """Parcels of one notifier, oldest first. What may already have arrived goes again as it was, and alone.
 
     Repeating those first settles whether the receiver was told, which the wording of the rest depends on.
@@ -56,7 +58,18 @@ def plan(parcels: Sequence[Owed], *, threaded: bool) -> Plan:
         return Plan([_draft(group, threaded, batch) for batch, group in again.items()])
     result = Plan()
     wanted = [p for p in _newest(parcels, result.superseded) if _worth_telling(p, result.suppressed)]
-    return Plan(_drafts(wanted, threaded), result.superseded, result.suppressed)
+    heard = [p for p in wanted if not _muted(p, mute(p.event), result)]
+    return replace(result, drafts=_drafts(heard, threaded))
+
+
+def _muted(parcel: Owed, by: Mute | None, result: Plan) -> bool:
+    if by is None:
+        return False
+    if by.until is None:
+        result.suppressed[parcel.id] = by.reason
+    else:
+        result.held[parcel.id] = by
+    return True
 
 
 def _newest(parcels: Sequence[Owed], superseded: dict[int, str]) -> list[Owed]:

@@ -20,6 +20,7 @@ BLIND = "blind"
 SELF = "expiryd"
 """The collector name under which the daemon watches itself."""
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
+MOST_REMEMBERED = 8
 
 
 class Severity(IntEnum):
@@ -120,7 +121,9 @@ class Observation:
     """What a look said of one item. `id` is local to the collector and holds what a person would search for.
 
     `generation` says which credential this is (serial number, keyed fingerprint); empty means the
-    expiry itself tells one generation from the next.
+    expiry itself tells one generation from the next. `fingerprint` (keyed hash of a secret, hash of a certificate) is
+    equal in every place that holds the same one. `identity` says what it stands for (a set of names, an app id): of two
+    things with one identity the later takes the place of the earlier.
     """
 
     id: str
@@ -131,6 +134,8 @@ class Observation:
     findings: tuple[Finding, ...] = ()
     measures: tuple[Measure, ...] = ()
     traits: Traits = NO_TRAITS
+    fingerprint: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,9 @@ class EventKind(StrEnum):
     VANISHED = "vanished"
     BLIND = "blind"
     SIGHTED = "sighted"
+    RUNG = "rung"
+    ACKNOWLEDGED = "acknowledged"
+    ESCALATED = "escalated"
 
     @property
     def closes(self) -> bool:
@@ -169,11 +177,27 @@ _CLOSING = frozenset({EventKind.RENEWED, EventKind.RESOLVED, EventKind.VANISHED,
 
 
 @dataclass(frozen=True, slots=True)
+class Ack:
+    """Somebody has the matter in hand: nobody is reminded of it until its end.
+
+    It ends at `until`, with the matter, and when the severity rises; with `until_renewed` not even then.
+    """
+
+    actor: str
+    at: datetime
+    reason: str
+    until: datetime | None = None
+    until_renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """The open matter about (item, aspect, generation).
 
     `asked_at`: when it last asked to be told. `told_at`: when somebody last really was.
-    `failed_at`: when the last attempt to tell anybody was given up.
+    `failed_at`: when the last attempt to tell anybody was given up. `rung`: the last rung of the ladder that was asked.
+    `risen_at`: when it last became more severe than it was opened. `paged_at`: the first delivery since it opened or
+    rose, from which escalation counts; `escalated`: how many of its levels were reached since.
     """
 
     item: ItemId
@@ -185,6 +209,27 @@ class Alert:
     told_at: datetime | None = None
     failed_at: datetime | None = None
     detail: str = ""
+    rung: str = ""
+    risen_at: datetime | None = None
+    paged_at: datetime | None = None
+    escalated: int = 0
+    ack: Ack | None = None
+
+    @property
+    def since(self) -> datetime:
+        """Since when it has been as severe as it is."""
+        return self.risen_at or self.opened_at
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A credential that an item once was."""
+
+    name: str
+    first_seen: datetime
+    last_seen: datetime
+    expires_at: datetime | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +239,8 @@ class ItemState:
     `observation` is the last good one, with dates and traits already settled by the rules.
     `rotated_at` is when a change of generation was witnessed. `blind_looks` counts looks in a row that
     could not see it. `wake_at` is the next moment at which time alone may change the judgement;
-    it follows from the rest and the rules, so states that differ in it alone are equal.
+    it follows from the rest and the rules, so states that differ in it alone are equal. `past` are earlier generations
+    and `took` how long the last renewals took since their first notice: newest last, at most MOST_REMEMBERED of each.
     """
 
     id: ItemId
@@ -205,6 +251,8 @@ class ItemState:
     rotated_at: datetime | None = None
     blind_looks: int = 0
     alerts: tuple[Alert, ...] = ()
+    past: tuple[Generation, ...] = ()
+    took: tuple[timedelta, ...] = ()
     wake_at: datetime | None = field(default=None, compare=False)
 
     @property
@@ -224,7 +272,11 @@ class ItemState:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One transition, with the facts a message needs, as they were when it happened."""
+    """One transition, with the facts a message needs, as they were when it happened.
+
+    `rung` is the rung of the ladder it crossed. `is_first`: of the first look at its source. `notify`: exactly these
+    notifiers are to hear it, whatever the routes say. `places` are the other items that hold the same secret.
+    """
 
     kind: EventKind
     at: datetime
@@ -241,6 +293,10 @@ class Event:
     basis: Basis | None = None
     detail: str = ""
     traits: Traits = NO_TRAITS
+    rung: str = ""
+    is_first: bool = False
+    notify: tuple[str, ...] = ()
+    places: tuple[ItemId, ...] = ()
 
 
 def collector_of(item: ItemId) -> str:

@@ -103,7 +103,8 @@ def renewed(before: Observation, after: Observation) -> bool:
 
 def told(alert: Alert, at: datetime) -> Alert:
     """Somebody really was told: the cooldown starts now."""
-    return replace(alert, told_at=max(at, alert.told_at or at))
+    paged_at = alert.paged_at if alert.paged_at is not None and alert.paged_at >= alert.since else at
+    return replace(alert, told_at=max(at, alert.told_at or at), paged_at=paged_at)
 
 
 def given_up(alert: Alert, at: datetime) -> Alert:

@@ -48,10 +48,14 @@ class Cycle:
         now = self.clock.now()
         seen: set[ItemId] = set()
         events: list[Event] = []
+        is_first = name not in self.ledger.last_good
         gathering = Gathering(name, config, collector, self.log)
         async for batch in gathering.batches():
             async with self.ledger.lock:
-                events += await self.ledger.commit(self._steps(name, batch, seen, now), self.audience, now)
+                steps = self._steps(name, batch, seen, now)
+                events += await self.ledger.commit(
+                    [_first(step) for step in steps] if is_first else steps, self.audience, now
+                )
             await asyncio.sleep(0)
         async with self.ledger.lock:
             look = await self._conclude(name, gathering.failure, seen, events, now)
@@ -177,6 +181,11 @@ class Cycle:
     def _has(self, collector: str, aspect: str) -> bool:
         own = self.ledger.get(ItemId(collector))
         return own is not None and any(alert.aspect == aspect for alert in own.alerts)
+
+
+def _first(step: Step) -> Step:
+    """Until a source was seen to its end once, all it tells is news of how things stand, not of what happened."""
+    return replace(step, events=tuple(replace(event, is_first=True) for event in step.events))
 
 
 def _last_word(state: ItemState, now: datetime, why: str) -> Gone:

@@ -291,6 +291,7 @@ class Daemon:
                 metrics=self.metrics,
                 rules=self._rules,
                 complain=self._complain,
+                group_wait=graph.audience.group_wait,
             )
         )
         self._graph, self.reload_error = graph, ""

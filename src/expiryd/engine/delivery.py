@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,6 +26,7 @@ from expiryd.api import (
 from expiryd.core.duration import format_duration
 from expiryd.core.grouping import Draft, plan
 from expiryd.core.model import Event, Finding, ItemId, ItemState
+from expiryd.core.muting import Mute, Muting, nothing_muted
 from expiryd.core.pace import GIVE_UP_AFTER, Rate, backoff
 from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
@@ -53,6 +54,9 @@ class Depot:
     rules: Callable[[ItemState], Rules]
     complain: Callable[[str, Finding | None], Awaitable[None]]
     """Tell the others that this notifier is in trouble (or, with None, that it is well again)."""
+    mutes: Callable[[str, datetime], Muting] = lambda _notifier, _now: nothing_muted
+    """What, at this moment, keeps words from being said to this notifier."""
+    group_wait: timedelta = timedelta(0)
 
 
 @dataclass(slots=True)
@@ -101,14 +105,17 @@ class Courier:
         now = self.depot.clock.now()
         if self.resume_at is not None and now < self.resume_at:
             return False
-        parcels = await self.depot.store.lease(self.name, now, now + LEASE)
+        horizon = now + self.depot.group_wait
+        parcels = await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon)
         if not parcels:
             return False
-        todo = plan(parcels, threaded=self.notifier.threaded)
+        todo = plan(parcels, threaded=self.notifier.threaded, mute=self.depot.mutes(self.name, now))
         await self._settle_silent(todo.superseded, Fate.SUPERSEDED, parcels, now)
         await self._settle_silent(todo.suppressed, Fate.SUPPRESSED, parcels, now)
+        await self._hold(todo.held)
         drafts = list(todo.drafts)
-        left = {p.id: p for p in parcels if p.id not in todo.superseded and p.id not in todo.suppressed}
+        done = todo.superseded.keys() | todo.suppressed.keys() | todo.held.keys()
+        left = {p.id: p for p in parcels if p.id not in done}
         while drafts and not self._stopping:
             draft = drafts.pop(0)
             carried = [left.pop(parcel.id) for parcel in draft.parcels]
@@ -230,6 +237,16 @@ class Courier:
             self.name, [Settlement(ids, fate, now, reason=reason) for reason, ids in by_reason.items()]
         )
         self.depot.metrics.suppressed(fate.value, len(reasons))
+
+    async def _hold(self, held: Mapping[int, Mute]) -> None:
+        """Not now, on purpose: still owed, with the reason and the moment at which it may be told."""
+        together: dict[Mute, list[int]] = {}
+        for parcel_id, mute in held.items():
+            together.setdefault(mute, []).append(parcel_id)
+        for mute, ids in together.items():
+            if mute.until is not None:
+                await self.depot.store.hold(self.name, ids, mute.until, mute.reason)
+                self.depot.metrics.suppressed(mute.by or "held", len(ids))
 
     async def _give_back(self, parcels: Sequence[Parcel], due: datetime) -> None:
         by_batch: dict[str | None, list[int]] = {}

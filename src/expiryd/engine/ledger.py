@@ -206,9 +206,11 @@ class Ledger:
 def _later_stamps(alert: Alert, known: Alert | None) -> Alert:
     if known is None:
         return alert
-    return replace(
-        alert, told_at=_latest(alert.told_at, known.told_at), failed_at=_latest(alert.failed_at, known.failed_at)
-    )
+    paged_at = alert.paged_at
+    if paged_at is None and known.paged_at is not None and known.paged_at >= alert.since:
+        paged_at = known.paged_at
+    told_at, failed_at = _latest(alert.told_at, known.told_at), _latest(alert.failed_at, known.failed_at)
+    return replace(alert, told_at=told_at, failed_at=failed_at, paged_at=paged_at)
 
 
 def _latest(*moments: datetime | None) -> datetime | None:

@@ -7,7 +7,8 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from expiryd.api import CollectorConfig, ItemConfig
-from expiryd.config.model import CategoryConfig, Config
+from expiryd.config.model import Config
+from expiryd.config.policy import CategoryConfig
 from expiryd.core.model import NO_TRAITS, ItemState, Traits
 from expiryd.core.rules import NOTHING_SAID, Resolved, Rules, Say, resolve
 

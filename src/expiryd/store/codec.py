@@ -14,11 +14,13 @@ from sqlalchemy import Row
 from expiryd.core.model import (
     NO_LABELS,
     NO_TRAITS,
+    Ack,
     Alert,
     Basis,
     Event,
     EventKind,
     Finding,
+    Generation,
     ItemId,
     ItemState,
     Lifetime,
@@ -27,7 +29,7 @@ from expiryd.core.model import (
     Severity,
     Traits,
 )
-from expiryd.store.port import Look, Outcome, Parcel
+from expiryd.store.port import Entry, Look, Outcome, Parcel
 from expiryd.store.schema import from_micros, shorten, to_micros
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -105,36 +107,51 @@ def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemSta
             findings=tuple(Finding(code, _SEVERITY[level], text) for code, level, text in detail.get("findings", ())),
             measures=tuple(Measure(*measure) for measure in detail.get("measures", ())),
             traits=memo.traits(row.category, row.owner, row.traits),
+            fingerprint=detail.get("fingerprint", ""),
+            identity=detail.get("identity", ""),
         ),
         severity=_SEVERITY[row.severity],
         first_seen=memo.moment(row.first_seen),
         rotated_at=row.rotated_at,
         blind_looks=row.blind_looks,
         alerts=tuple(_alert(alert, item) for alert in alerts),
+        past=tuple(_generation(*was) for was in detail.get("past", ())),
+        took=tuple(timedelta(microseconds=span) for span in detail.get("took", ())),
     )
 
 
 def _detail_text(state: ItemState) -> str:
-    seen = state.observation
-    detail: dict[str, Any] = {}
-    if shorten(state.id) != state.id:
-        detail["item"] = state.id
-    if shorten(state.collector) != state.collector:
-        detail["collector"] = state.collector
-    if f"{state.collector}/{seen.id}" != state.id:
-        detail["id"] = seen.id
-    if seen.lifetime is not None:
-        if seen.lifetime.not_before is not None:
-            detail["not_before"] = to_micros(seen.lifetime.not_before)
-        if seen.lifetime.span is not None:
-            detail["span"] = seen.lifetime.span // _MICROSECOND
-    if seen.findings:
-        detail["findings"] = [(f.code, int(f.severity), f.detail) for f in seen.findings]
-    if seen.measures:
-        detail["measures"] = [
-            (m.name, m.value, m.unit, m.warning, m.critical, m.higher_is_worse) for m in seen.measures
-        ]
-    return _encode(detail) if detail else "{}"
+    seen, lifetime = state.observation, state.observation.lifetime
+    not_before = lifetime.not_before if lifetime else None
+    span = lifetime.span if lifetime else None
+    return _encode_known(
+        item=state.id if shorten(state.id) != state.id else None,
+        collector=state.collector if shorten(state.collector) != state.collector else None,
+        id=seen.id if f"{state.collector}/{seen.id}" != state.id else None,
+        not_before=None if not_before is None else to_micros(not_before),
+        span=None if span is None else span // _MICROSECOND,
+        findings=[(f.code, int(f.severity), f.detail) for f in seen.findings] or None,
+        measures=[(m.name, m.value, m.unit, m.warning, m.critical, m.higher_is_worse) for m in seen.measures] or None,
+        fingerprint=seen.fingerprint or None,
+        identity=seen.identity or None,
+        past=[_generation_row(was) for was in state.past] or None,
+        took=[took // _MICROSECOND for took in state.took] or None,
+    )
+
+
+def _encode_known(**values: Any) -> str:
+    known = {key: value for key, value in values.items() if value is not None}
+    return _encode(known) if known else "{}"
+
+
+def _generation_row(was: Generation) -> list[Any]:
+    ends = None if was.expires_at is None else to_micros(was.expires_at)
+    return [was.name, to_micros(was.first_seen), to_micros(was.last_seen), ends, was.fingerprint]
+
+
+def _generation(name: str, first: int, last: int, ends: int | None, fingerprint: str) -> Generation:
+    expires_at = None if ends is None else from_micros(ends)
+    return Generation(name, from_micros(first), from_micros(last), expires_at, fingerprint)
 
 
 def _lifetime(row: Row[Any], detail: Mapping[str, Any]) -> Lifetime | None:
@@ -191,6 +208,11 @@ def alert_row(alert: Alert, place: int) -> dict[str, Any]:
         "told_at": alert.told_at,
         "failed_at": alert.failed_at,
         "detail": alert.detail,
+        "rung": alert.rung,
+        "risen_at": alert.risen_at,
+        "paged_at": alert.paged_at,
+        "escalated": alert.escalated,
+        "ack": None if alert.ack is None else _ack_text(alert.ack),
     }
 
 
@@ -205,7 +227,21 @@ def _alert(row: Row[Any], item: ItemId) -> Alert:
         told_at=row.told_at,
         failed_at=row.failed_at,
         detail=row.detail,
+        rung=intern(row.rung),
+        risen_at=row.risen_at,
+        paged_at=row.paged_at,
+        escalated=row.escalated,
+        ack=None if row.ack is None else _ack(*json.loads(row.ack)),
     )
+
+
+def _ack_text(ack: Ack) -> str:
+    until = None if ack.until is None else to_micros(ack.until)
+    return _encode([ack.actor, to_micros(ack.at), ack.reason, until, ack.until_renewed])
+
+
+def _ack(actor: str, at: int, reason: str, until: int | None, until_renewed: bool) -> Ack:
+    return Ack(actor, from_micros(at), reason, None if until is None else from_micros(until), until_renewed)
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,29 +256,29 @@ def event_row(event: Event, id_: int) -> dict[str, Any]:
         "aspect": event.aspect,
         "generation": event.generation,
         "severity": int(event.severity),
-        "payload": _encode(_payload(event)),
+        "payload": _payload_text(event),
     }
 
 
-def _payload(event: Event) -> dict[str, Any]:
-    payload: dict[str, Any] = {"collector": event.collector, "before": int(event.before), "title": event.title}
-    if event.item_kind:
-        payload["item_kind"] = event.item_kind
-    if event.expires_at is not None:
-        payload["expires_at"] = to_micros(event.expires_at)
-    if event.issued_at is not None:
-        payload["issued_at"] = to_micros(event.issued_at)
-    if event.basis is not None:
-        payload["basis"] = event.basis.value
-    if event.detail:
-        payload["detail"] = event.detail
-    if event.traits != NO_TRAITS:
-        payload["traits"] = [event.traits.category, event.traits.owner, _traits_text(event.traits)]
-    if shorten(event.item) != event.item:
-        payload["item"] = event.item
-    if shorten(event.aspect) != event.aspect:
-        payload["aspect"] = event.aspect
-    return payload
+def _payload_text(event: Event) -> str:
+    traits = event.traits
+    return _encode_known(
+        collector=event.collector,
+        before=int(event.before),
+        title=event.title,
+        item_kind=event.item_kind or None,
+        expires_at=None if event.expires_at is None else to_micros(event.expires_at),
+        issued_at=None if event.issued_at is None else to_micros(event.issued_at),
+        basis=None if event.basis is None else event.basis.value,
+        detail=event.detail or None,
+        traits=None if traits == NO_TRAITS else [traits.category, traits.owner, _traits_text(traits)],
+        rung=event.rung or None,
+        is_first=event.is_first or None,
+        notify=event.notify or None,
+        places=event.places or None,
+        item=event.item if shorten(event.item) != event.item else None,
+        aspect=event.aspect if shorten(event.aspect) != event.aspect else None,
+    )
 
 
 def event_of(row: Row[Any], memo: Memo) -> Event:
@@ -265,6 +301,10 @@ def event_of(row: Row[Any], memo: Memo) -> Event:
         basis=None if basis is None else _BASIS[basis],
         detail=payload.get("detail", ""),
         traits=memo.traits(*traits) if traits else NO_TRAITS,
+        rung=payload.get("rung", ""),
+        is_first=payload.get("is_first", False),
+        notify=tuple(payload.get("notify", ())),
+        places=tuple(map(ItemId, payload.get("places", ()))),
     )
 
 
@@ -296,3 +336,20 @@ def look_row(look: Look) -> dict[str, Any]:
 
 def look_of(row: Row[Any]) -> Look:
     return Look(row.collector, row.started_at, row.finished_at, Outcome(row.outcome), row.items, row.reason)
+
+
+# ── the audit trail ───────────────────────────────────────────────────────────────────────────────────
+
+
+def entry_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "item": entry.item,
+        "detail": _encode(dict(entry.detail)) if entry.detail else "{}",
+    }
+
+
+def entry_of(row: Row[Any]) -> Entry:
+    return Entry(row.at, row.actor, row.action, row.item, json.loads(row.detail), row.seq)

@@ -30,7 +30,7 @@ class History:
     scripts: Path
 
 
-HISTORY = History(schema.metadata, ("0001",), Path(__file__).parent / "migrations")
+HISTORY = History(schema.metadata, ("0001", "0002"), Path(__file__).parent / "migrations")
 
 
 async def ensure_schema(connection: AsyncConnection, database: str, history: History = HISTORY) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from expiryd.api import ExpirydError
-from expiryd.core.model import Event, ItemId, ItemState
+from expiryd.core.model import Event, ItemId, ItemState, Severity
 
 
 class StoreError(ExpirydError):
@@ -37,6 +37,18 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the audit trail, kept here until it is in its files. `seq` is given by the store, from 1 on."""
+
+    at: datetime
+    actor: str
+    action: str
+    item: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What one evaluation changed, committed as a whole or not at all.
 
@@ -50,6 +62,7 @@ class Change:
     events: Sequence[tuple[Event, tuple[str, ...]]] = ()
     due: datetime | None = None
     look: Look | None = None
+    journal: Sequence[Entry] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +92,8 @@ class Parcel:
 
     `batch` is the key of the message it already went out with when that attempt's end is unknown; such parcels
     are sent again together under the same key. `told` says whether this notifier was ever told of this alert
-    (same item, aspect, generation), so that nobody hears of the end of a matter he never heard of.
+    (same item, aspect, generation), so that nobody hears of the end of a matter he never heard of. `created_at` is
+    since when it may be told: when it happened, or when what held it back ended.
     """
 
     id: int
@@ -102,6 +116,16 @@ class Settlement:
     proof: str = ""
     thread: tuple[ItemId, str, str] | None = None
     """(item, generation, reference) to be remembered for this notifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was delivered: when, under which key, about which (item, aspect), the worst of them."""
+
+    at: datetime
+    key: str
+    matters: frozenset[tuple[ItemId, str]]
+    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +172,27 @@ class Store(Protocol):
     async def next_due(self, notifier: str) -> datetime | None:
         """When the earliest owed parcel of this notifier may be sent: its due time, or the end of a lapsed lease."""
 
-    async def lease(self, notifier: str, now: datetime, until: datetime, limit: int = 5000) -> Sequence[Parcel]:
-        """When any owed parcel is due: take every owed one (due or not yet), oldest first, until `until`.
+    async def lease(
+        self, notifier: str, now: datetime, until: datetime, *, horizon: datetime | None = None, limit: int = 5000
+    ) -> Sequence[Parcel]:
+        """When any owed parcel is due: take every one due up to `horizon` (None: ever), oldest first, until `until`.
 
-        A parcel leased by someone else is taken only when that lease has lapsed. Counts an attempt.
+        Whatever else is owed of the same items comes with them, so that a newer word takes the place of one that is
+        held back. A parcel leased by someone else is taken only when that lease has lapsed. Counts an attempt.
         """
+
+    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str) -> None:
+        """Give leased parcels back that are not to be told before `until`. The attempt does not count."""
+
+    async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
+        """The messages delivered since then, oldest first."""
 
     async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
         """Note, before a send begins, that these leased parcels go out together under this key; lease till `until`."""
 
-    async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None: ...
+    async def settle(
+        self, notifier: str, settlements: Sequence[Settlement], *, journal: Sequence[Entry] = ()
+    ) -> None: ...
 
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
@@ -171,6 +206,15 @@ class Store(Protocol):
 
     async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
         """The newest events first, older than event id `before`."""
+
+    async def journal(self, *, limit: int = 1000) -> Sequence[Entry]:
+        """The oldest entries that are not in the trail's files yet."""
+
+    async def journaled(self, upto: int, digest: str) -> None:
+        """Everything up to this `seq` is in the files, the last line of which has this hash."""
+
+    async def trail_head(self) -> tuple[int, str] | None:
+        """What `journaled` was last told."""
 
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
         """Delete some old looks, threads, settled parcels and their events; how many rows went. Call until 0.

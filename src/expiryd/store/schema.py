@@ -143,6 +143,11 @@ alert = Table(
     Column("told_at", Instant),
     Column("failed_at", Instant),
     Column("detail", Words, nullable=False),
+    Column("rung", Words, nullable=False),  # the last one asked
+    Column("risen_at", Instant),
+    Column("paged_at", Instant),
+    Column("escalated", Integer, nullable=False),
+    Column("ack", Text),  # JSON
 )
 
 event = Table(
@@ -179,6 +184,38 @@ parcel = Table(
 )
 owed = parcel.c.settled_at.is_(None)
 Index("parcel_owed", parcel.c.notifier, parcel.c.due_at, sqlite_where=owed, postgresql_where=owed)
+
+silence = Table(
+    "silence",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("matcher", Text, nullable=False),  # JSON
+    Column("starts_at", Instant, nullable=False),
+    Column("ends_at", Instant, nullable=False, index=True),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", _ID, primary_key=True),  # entries of the audit trail that are not in its files yet
+    Column("at", Instant, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("action", Words, nullable=False),
+    Column("item", Words, nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    sqlite_autoincrement=True,
+)
+
+trail = Table(
+    "trail",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),  # the last line of the audit trail, which is how its loss is noticed
+    Column("hash", Text, nullable=False),
+)
 
 thread = Table(
     "thread",

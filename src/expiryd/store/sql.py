@@ -17,13 +17,26 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from expiryd.core.model import ItemId, ItemState
+from expiryd.core.model import ItemId, ItemState, Severity
 from expiryd.store import statements, writing
-from expiryd.store.codec import Memo, event_of, item_state, look_of, parcel_of
+from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
-from expiryd.store.port import Change, EventRecord, Fate, Known, Outbox, Parcel, Settlement, StoreError
-from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, shorten, thread
+from expiryd.store.port import Change, Entry, EventRecord, Fate, Known, Outbox, Parcel, Sent, Settlement, StoreError
+from expiryd.store.schema import (
+    alert,
+    collector,
+    event,
+    installation,
+    item,
+    journal,
+    look,
+    owed,
+    parcel,
+    shorten,
+    thread,
+    trail,
+)
 from expiryd.store.trouble import explain
 from expiryd.store.unbroken import unbroken
 
@@ -114,6 +127,8 @@ class SqlStore:
                 await writing.owe(connection, events, change.due)
             if change.look is not None:
                 await writing.note(connection, change.look)
+            for entries in _chunks(change.journal):
+                await writing.enter(connection, entries)
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,10 +140,12 @@ class SqlStore:
             return moment
 
     @unbroken
-    async def lease(self, notifier: str, now: datetime, until: datetime, limit: int = 5000) -> Sequence[Parcel]:
+    async def lease(
+        self, notifier: str, now: datetime, until: datetime, *, horizon: datetime | None = None, limit: int = 5000
+    ) -> Sequence[Parcel]:
         memo, taken = Memo(), list[Parcel]()
         async with self._write() as connection:
-            ids = (await connection.scalars(statements.takeable(notifier, now, limit))).all()
+            ids = (await connection.scalars(statements.takeable(notifier, now, horizon, limit))).all()
             for chunk in _chunks(ids):
                 lease = update(parcel).where(parcel.c.id.in_(chunk))
                 await connection.execute(lease.values(fate=Fate.LEASED, due_at=until, attempts=parcel.c.attempts + 1))
@@ -144,8 +161,9 @@ class SqlStore:
                 await connection.execute(mine.values(batch=batch, due_at=until))
 
     @unbroken
-    async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, notifier: str, settlements: Sequence[Settlement], *, journal: Sequence[Entry] = ()) -> None:
         async with self._write() as connection:
+            await writing.enter(connection, journal)
             for settlement in settlements:
                 for ids in _chunks(settlement.parcels):
                     await writing.settle(connection, notifier, ids, settlement)
@@ -159,6 +177,25 @@ class SqlStore:
             for ids in _chunks(parcels):
                 mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
                 await connection.execute(mine.values(fate=Fate.PENDING, due_at=due, reason=reason, batch=batch))
+
+    @unbroken
+    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str) -> None:
+        async with self._write() as connection:
+            for ids in _chunks(parcels):
+                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
+                tried = {"attempts": parcel.c.attempts - 1, "created_at": until, "batch": None}
+                await connection.execute(mine.values(fate=Fate.PENDING, due_at=until, reason=reason, **tried))
+
+    @unbroken
+    async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
+        messages: dict[tuple[datetime, str], list[Any]] = {}
+        async with self._read() as connection:
+            for row in await connection.execute(statements.sent(notifier, since)):
+                messages.setdefault((row.settled_at, row.batch or ""), []).append(row)
+        return [
+            Sent(at, key, frozenset((ItemId(r.item), r.aspect) for r in rows), Severity(max(r.severity for r in rows)))
+            for (at, key), rows in messages.items()
+        ]
 
     @unbroken
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
@@ -199,6 +236,27 @@ class SqlStore:
                 for row in await connection.execute(sent):
                     deliveries[row.event].append((row.notifier, Fate(row.fate), row.proof or row.reason))
         return [EventRecord(row.id, event_of(row, memo), tuple(deliveries[row.id])) for row in rows]
+
+    # ── the audit trail ───────────────────────────────────────────────────────────────────────────────
+
+    @unbroken
+    async def journal(self, *, limit: int = 1000) -> Sequence[Entry]:
+        async with self._read() as connection:
+            rows = await connection.execute(select(journal).order_by(journal.c.seq).limit(limit))
+            return [entry_of(row) for row in rows]
+
+    @unbroken
+    async def journaled(self, upto: int, digest: str) -> None:
+        async with self._write() as connection:
+            await connection.execute(delete(journal).where(journal.c.seq <= upto))
+            row = {"id": 1, "seq": upto, "hash": digest}
+            await connection.execute(statements.upsert(connection, trail), row)
+
+    @unbroken
+    async def trail_head(self) -> tuple[int, str] | None:
+        async with self._read() as connection:
+            row = (await connection.execute(select(trail.c.seq, trail.c.hash))).first()
+        return None if row is None else (row.seq, row.hash)
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -30,7 +30,8 @@ def upsert(connection: AsyncConnection, table: Table) -> Upsert:
 def upsert_alert(connection: AsyncConnection) -> Upsert:
     """A stamp that a delivery set meanwhile outlives a cycle that has not heard of it."""
     statement = _insert(connection, alert)
-    return _overwrite(statement, alert, {stamp: _later(statement, stamp) for stamp in _STAMPS})
+    special = {stamp: _later(statement, stamp) for stamp in _STAMPS}
+    return _overwrite(statement, alert, special | {"paged_at": _paged(statement)})
 
 
 def upsert_collector(connection: AsyncConnection, table: Table) -> Upsert:
@@ -55,6 +56,13 @@ def _later(statement: Upsert, stamp: str) -> ColumnElement[Any]:
     return case((and_(same_matter, or_(new.is_(None), old > new)), old), else_=new)
 
 
+def _paged(statement: Upsert) -> ColumnElement[Any]:
+    old, new = alert.c.paged_at, statement.excluded
+    same_matter = alert.c.generation == new.generation
+    still = old >= func.coalesce(new.risen_at, new.opened_at)
+    return case((and_(same_matter, new.paged_at.is_(None), still), old), else_=new.paged_at)
+
+
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -63,19 +71,23 @@ def items_after(last: str | None, limit: int) -> Select[Any]:
     return page if last is None else page.where(item.c.item > last)
 
 
-def takeable(notifier: str, now: datetime, limit: int) -> Select[Any]:
+def takeable(notifier: str, now: datetime, horizon: datetime | None, limit: int) -> Select[Any]:
     """Ids of what may be leased now, and nothing while nothing is due. Another's row is passed over, not waited for."""
     mine = and_(parcel.c.notifier == notifier, owed)
     due = parcel.alias("due")
     anything = exists().where(due.c.notifier == notifier, due.c.settled_at.is_(None), due.c.due_at <= now)
     free = or_(parcel.c.fate == Fate.PENDING, parcel.c.due_at <= now)
-    return (
-        select(parcel.c.id)
-        .where(mine, free, anything)
-        .order_by(parcel.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    wanted = [mine, free, anything]
+    if horizon is not None:
+        soon, about, own = parcel.alias("soon"), event.alias("about"), event.alias("own")
+        items = (
+            select(about.c.item)
+            .join_from(soon, about, soon.c.event == about.c.id)
+            .where(soon.c.notifier == notifier, soon.c.settled_at.is_(None), soon.c.due_at <= horizon)
+        )
+        kin = select(own.c.id).where(own.c.id == parcel.c.event, own.c.item.in_(items)).correlate(parcel)
+        wanted.append(or_(parcel.c.due_at <= horizon, kin.exists()))
+    return select(parcel.c.id).where(*wanted).order_by(parcel.c.id).limit(limit).with_for_update(skip_locked=True)
 
 
 def parcels(ids: Sequence[int]) -> Select[Any]:
@@ -107,8 +119,22 @@ def matters_of(ids: Sequence[int]) -> Select[Any]:
 def stamp(name: str, at: datetime) -> Update:
     """For executing with rows of `matters_of`. A stamp never goes back."""
     column = alert.c[name]
-    same = (alert.c[name] == bindparam(f"of_{name}") for name in _MATTER)
+    same = (alert.c[key] == bindparam(f"of_{key}") for key in _MATTER)
     return update(alert).where(*same, or_(column.is_(None), column < at)).values({name: at})
+
+
+def page(at: datetime) -> Update:
+    """Likewise: the first delivery since the matter opened or rose."""
+    same = (alert.c[key] == bindparam(f"of_{key}") for key in _MATTER)
+    first = or_(alert.c.paged_at.is_(None), alert.c.paged_at < func.coalesce(alert.c.risen_at, alert.c.opened_at))
+    return update(alert).where(*same, first).values(paged_at=at)
+
+
+def sent(notifier: str, since: datetime) -> Select[Any]:
+    """Delivered parcels with what they were about, oldest first."""
+    columns = (parcel.c.settled_at, parcel.c.batch, event.c.item, event.c.aspect, event.c.severity)
+    mine = (parcel.c.notifier == notifier, parcel.c.fate == Fate.DELIVERED, parcel.c.settled_at >= since)
+    return select(*columns).join_from(parcel, event).where(*mine).order_by(parcel.c.settled_at, parcel.c.id)
 
 
 def outbox_counts() -> Select[Any]:

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import Event, ItemState
 from expiryd.store import statements
-from expiryd.store.codec import alert_row, event_row, item_row, look_row
-from expiryd.store.port import Fate, Look, Outcome, Settlement
-from expiryd.store.schema import alert, collector, event, installation, item, look, owed, parcel, thread
+from expiryd.store.codec import alert_row, entry_row, event_row, item_row, look_row
+from expiryd.store.port import Entry, Fate, Look, Outcome, Settlement
+from expiryd.store.schema import alert, collector, event, installation, item, journal, look, owed, parcel, thread
 
 _STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
 
@@ -73,8 +73,18 @@ async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int],
     if (stamp := _STAMPS.get(settlement.fate)) is None:
         return
     matters = (await connection.execute(statements.matters_of(ids))).mappings().all()
-    if matters:
-        await connection.execute(statements.stamp(stamp, settlement.at), [dict(matter) for matter in matters])
+    if not matters:
+        return
+    rows = [dict(matter) for matter in matters]
+    await connection.execute(statements.stamp(stamp, settlement.at), rows)
+    if settlement.fate is Fate.DELIVERED:
+        await connection.execute(statements.page(settlement.at), rows)
+
+
+async def enter(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+    """For the audit trail, in the transaction of what they tell of."""
+    if entries:
+        await connection.execute(insert(journal), [entry_row(entry) for entry in entries])
 
 
 async def keep_thread(connection: AsyncConnection, notifier: str, settlement: Settlement) -> None:

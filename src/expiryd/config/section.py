@@ -1,0 +1,35 @@
+"""What every section of the configuration is made of: frozen, without unknown keys, with names of one form."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from expiryd.api import Duration
+from expiryd.core.model import SELF
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+
+
+def check_name(text: str) -> str:
+    """Raises ValueError unless it may name a collector, notifier, category or token."""
+    if text == SELF:
+        raise ValueError("this name is the daemon's own; choose another one")
+    if not NAME.fullmatch(text):
+        raise ValueError(
+            "a name has small letters, digits, - and _, starts with a letter or digit and is no longer "
+            "than 63 characters, such as ci-tokens"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
