@@ -1,0 +1,134 @@
+"""The templates of one notifier: which of them words a message, and the proof that each can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+from expiryd.core.model import EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
+from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
+from expiryd.templates.sandbox import Sheet, TemplateFailure, compiled
+from expiryd.templates.variables import variables
+
+PARTS = ("subject", "text", "html")
+DIGEST = "digest"
+GENERAL = ""
+SORTS = (GENERAL, DIGEST, *(kind.value for kind in EventKind))
+Slot = tuple[str, str]
+"""A sort of message (an event's kind, DIGEST or GENERAL) and a part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A template as it was written, and where."""
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stationery:
+    """Words messages for one notifier. Without a template for it a part is worded as always."""
+
+    notifier: str
+    sheets: Mapping[Slot, Sheet] = field(default_factory=dict)
+
+    def word(self, events: Sequence[Event], now: datetime) -> tuple[Wording, frozenset[str]]:
+        """The words for events in the order of `by_urgency`, and which parts of them came from a template.
+
+        Not for the event loop. Raises TemplateFailure.
+        """
+        builtin = render(events, now)
+        chosen = {part: sheet for part in PARTS if (sheet := self._sheet(part, events))}
+        if not chosen:
+            return builtin, frozenset()
+        known = variables(events, now, self.notifier, builtin)
+        said = {part: _whole(part, sheet, sheet.render(known)) for part, sheet in chosen.items()}
+        if "text" in said and "html" not in said:
+            said["html"] = ""  # a mail shows its HTML where it has both: whose text was replaced wants to see that
+        return replace(builtin, **said), frozenset(chosen)
+
+    def _sheet(self, part: str, events: Sequence[Event]) -> Sheet | None:
+        sorts = ((DIGEST,) if len(events) > 1 else ()) + (events[0].kind.value, GENERAL)
+        return next((sheet for sort in sorts if (sheet := self.sheets.get((sort, part)))), None)
+
+
+def print_stationery(notifier: str, sources: Mapping[Slot, Source]) -> tuple[Stationery, list[TemplateFailure]]:
+    """The stationery of what was written, and everything that is wrong with it: one failure for each template.
+
+    Each template is tried on sample events of every kind that it would word, those with all facts and those with none.
+    """
+    sheets: dict[Slot, Sheet] = {}
+    failures: dict[str, TemplateFailure] = {}
+    known = frozenset(variables([_bare(EventKind.RAISED)], _NOW, notifier, Wording("", "", "")))
+    for (sort, part), source in sources.items():
+        try:
+            sheets[sort, part] = compiled(source.text, source.place, known, html=part == "html")
+        except TemplateFailure as failure:
+            failures[failure.place] = failure
+    stationery = Stationery(notifier, sheets)
+    for sample in samples() if sheets else ():
+        sound = {slot: sheet for slot, sheet in stationery.sheets.items() if sheet.place not in failures}
+        try:
+            Stationery(notifier, sound).word(sample, _NOW)
+        except TemplateFailure as failure:
+            failures[failure.place] = failure
+    return stationery, list(failures.values())
+
+
+def _whole(part: str, sheet: Sheet, said: str) -> str:
+    if not said.strip():
+        raise TemplateFailure(sheet.place, 0, "it says nothing")
+    if part != "subject":
+        return said.rstrip() + "\n"
+    line = " ".join(said.split())
+    return line if len(line) <= MOST_SUBJECT else line[: MOST_SUBJECT - 1] + "…"
+
+
+# ── samples ───────────────────────────────────────────────────────────────────────────────────────────
+
+_NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
+_SEVERITIES = {EventKind.EASED: Severity.INFO, EventKind.BLIND: Severity.WARNING, EventKind.VANISHED: Severity.INFO}
+
+
+def samples() -> Iterator[list[Event]]:
+    """Messages of every sort: each kind of event alone and before others, with all facts and with none."""
+    made = (_full, _bare)
+    for kind, make in product(EventKind, made):
+        yield [make(kind)]
+    everything = [make(kind) for kind, make in product(EventKind, made)]
+    for kind in EventKind:
+        yield [_full(kind), *by_urgency(everything)]
+    yield [_full(EventKind.RAISED)] * (MOST_LISTED + 1)
+
+
+def _bare(kind: EventKind) -> Event:
+    return Event(
+        kind=kind,
+        at=_NOW,
+        item=ItemId("sample/item"),
+        collector="sample",
+        aspect="blind" if kind in (EventKind.BLIND, EventKind.SIGHTED) else "placeholder",
+        generation="-",
+        severity=Severity.HEALTHY if kind.closes else _SEVERITIES.get(kind, Severity.CRITICAL),
+        before=Severity.WARNING,
+        title="sample item",
+    )
+
+
+def _full(kind: EventKind) -> Event:
+    runbook = "https://runbooks.example/rotate"
+    return replace(
+        _bare(kind),
+        aspect=EXPIRY,
+        item_kind="token",
+        expires_at=_NOW + timedelta(days=3),
+        issued_at=_NOW - timedelta(days=87),
+        basis=Basis.TYPED,
+        detail="as it was found",
+        rung="3d",
+        places=(ItemId("sample/elsewhere"),),
+        traits=Traits("cicd", "infra-team", runbook, ("deploy",), {"env": "production"}),
+    )
