@@ -7,7 +7,7 @@ on demand, and answers with exactly the messages that arrived.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,6 +107,9 @@ class Rig:
     ) -> None:
         self.clock = FakeClock()
         self.log = SilentLog()
+        self.begins_at = self.clock.now()
+        self.wrap: Callable[[SqlStore], Any] = lambda store: store
+        """What stands between the daemon and its store."""
         self._path = path
         SOURCES.clear()
         SOURCES.update({name: Source() for name in sources})
@@ -138,7 +141,7 @@ class Rig:
     async def _begin(self) -> None:
         self._stack = AsyncExitStack()
         http = await self._stack.enter_async_context(aiohttp.ClientSession())
-        store = SqlStore(f"sqlite:///{self._path / 'expiryd.db'}")
+        store = self.wrap(SqlStore(f"sqlite:///{self._path / 'expiryd.db'}"))
         await store.open()
         self._stack.push_async_callback(store.aclose)
 

@@ -155,6 +155,11 @@ class Ledger:
         self._next_wake = later
         return waking
 
+    @property
+    def next_wake(self) -> datetime | None:
+        """When time alone may next change a judgement, or a moment before that."""
+        return self._next_wake
+
     def wake_up_at(self, moment: datetime) -> None:
         """Look through all items again then, whatever they say themselves."""
         self._next_wake = moment
