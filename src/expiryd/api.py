@@ -37,6 +37,7 @@ from expiryd.core.model import (
 from expiryd.core.pace import Rate
 from expiryd.core.render import tally
 from expiryd.core.wording import action, badge, facts, headline, say_time
+from expiryd.templates.written import NO_TEMPLATES, Templates
 
 __all__ = [
     "NO_TRAITS",
@@ -301,7 +302,8 @@ class Message:
     """Ready to be carried. `key` is the same at every retry: dedup key, Message-ID, issue marker.
 
     `firing` is False when every matter the message speaks of is over. `events` are sorted, most severe first.
-    `thread` is set only for notifiers with `threaded = True`.
+    `thread` is set only for notifiers with `threaded = True`. `own` names the parts (`subject`, `text`, `html`)
+    that come from a person's template: carry these as they are instead of laying the events out yourself.
     """
 
     key: str
@@ -313,6 +315,7 @@ class Message:
     at: datetime
     events: tuple[Event, ...] = ()
     thread: Thread | None = None
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +334,7 @@ class NotifierConfig(_Frozen, ABC):
     rate: Annotated[str | None, AfterValidator(_rate)] = None
     events: tuple[EventKind, ...] | None = None
     send_resolved: bool = True
+    templates: Templates = NO_TEMPLATES
 
     @abstractmethod
     def build(self, tools: Tools) -> Notifier:

@@ -18,6 +18,7 @@ from expiryd.config.errors import ConfigError, ConfigProblem, Key, explain, spel
 from expiryd.config.model import Config, DaemonConfig, HttpConfig
 from expiryd.config.policy import CategoryConfig, PolicyConfig, check_thresholds
 from expiryd.config.section import check_name
+from expiryd.config.templating import with_templates
 from expiryd.config.walk import anchor
 from expiryd.registry import PluginError, Registry
 
@@ -52,10 +53,11 @@ def load(
     raw = _merged(paths, environ, problems)
     raw = _merge(raw, read_environment(environ, raw))
     problems.extend(unknown_variables(environ))
-    config = _validated(raw, {"collectors": collectors, "notifiers": notifiers}, problems)
+    directory = _directory(paths)
+    config = _validated(raw, {"collectors": collectors, "notifiers": notifiers}, directory, problems)
     if problems:
         raise ConfigError(_with_variable(problem, environ) for problem in problems)
-    anchored: Config = anchor(config, _directory(paths))
+    anchored: Config = anchor(config, directory)
     return anchored
 
 
@@ -155,7 +157,9 @@ def _with_variable(problem: ConfigProblem, environ: Mapping[str, str]) -> Config
 # ── sections ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _validated(raw: Tables, registries: Mapping[str, Registry[Any]], problems: list[ConfigProblem]) -> Config | None:
+def _validated(
+    raw: Tables, registries: Mapping[str, Registry[Any]], directory: Path, problems: list[ConfigProblem]
+) -> Config | None:
     """Each section and each plugin on its own, so that one mistake hides no other."""
     sections: Tables = {}
     for key, value in raw.items():
@@ -169,6 +173,10 @@ def _validated(raw: Tables, registries: Mapping[str, Registry[Any]], problems: l
             sections[key] = _model(_FIXED[key], value, (key,), problems)
         else:
             sections[key] = dict(_entries(key, value, registries.get(key), problems))
+    sections["notifiers"] = {
+        name: notifier if notifier is None else with_templates(notifier, name, directory, problems)
+        for name, notifier in sections.get("notifiers", {}).items()
+    }
     return None if problems else Config(**sections)
 
 

@@ -65,7 +65,9 @@ class Marks:
 
 
 def title(message: Message) -> str:
-    """`🚨 CRITICAL: Token Expiry Alert - NAME`, at most 256 characters."""
+    """`🚨 CRITICAL: Token Expiry Alert - NAME`, or a person's own words; at most 256 characters."""
+    if "subject" in message.own:
+        return fit(one_line(message.subject), MOST_TITLE)
     names = list(dict.fromkeys(one_line(event.title) for event in message.events)) or [one_line(message.subject)]
     what = "Token Expiry Alert" if any(event.aspect == "expiry" for event in message.events) else "Alert"
     return fit(f"{_SIGNS.get(message.severity, 'ℹ️')} {message.severity.name}: {what} - {', '.join(names)}", MOST_TITLE)
@@ -104,8 +106,9 @@ def is_over(message: Message, body: str) -> bool:
 def comment(message: Message, marks: Marks, mention: str) -> str:
     """The news. People are called only when it is worse than what they know."""
     worse = any(event.kind in {EventKind.RAISED, EventKind.WORSENED} for event in message.events)
-    told = "\n".join(f"- {_news(event, message)}" for event in message.events[:MOST_ROWS]) or _verbatim(message.text)
-    left = len(message.events) - MOST_ROWS
+    events = () if "text" in message.own else message.events
+    told = "\n".join(f"- {_news(event, message)}" for event in events[:MOST_ROWS]) or _verbatim(message.text)
+    left = len(events) - MOST_ROWS
     more = f"\n- … and {left} more." if left > 0 else ""
     runbooks = dict.fromkeys(event.traits.runbook for event in message.events if event.traits.runbook)
     how = "".join(f"\n\nRunbook: {markdown_value(runbook)}" for runbook in list(runbooks)[:MOST_RUNBOOKS])
@@ -129,6 +132,7 @@ def _section(message: Message, marks: Marks, before: Iterable[tuple[str, str, st
     parts = [
         marks.opening,
         f"**{markdown(message.subject, 500)}**",
+        *([_verbatim(message.text)] if rows and "text" in message.own else []),
         "\n".join(table) if rows else _verbatim(message.text),
         *_about(message.events),
         f"_Kept by expiryd, last at {say_time(message.at)}. What you write above or below this part stays._",

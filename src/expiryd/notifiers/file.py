@@ -86,7 +86,9 @@ def file_name(message: Message, suffix: str) -> str:
 
 
 def document(message: Message) -> str:
-    """The page, with everything that came from outside made inert."""
+    """The page, with everything that came from outside made inert. Words of a person's own are the whole page."""
+    if "text" in message.own:
+        return message.text
     told, left = message.events[:MOST_EVENTS], message.events[MOST_EVENTS:]
     news = "🚨 Token Expiry Alert" if message.firing else "✅ Token Expiry Resolved"
     titles = list(dict.fromkeys(event.title for event in message.events))

@@ -106,14 +106,15 @@ class Slack(Notifier):
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message as Block Kit blocks. Every event is counted; the first MOST_EVENTS are told in full."""
-    told, left = message.events[:MOST_EVENTS], message.events[MOST_EVENTS:]
+    events = () if "text" in message.own else message.events
+    told, left = events[:MOST_EVENTS], events[MOST_EVENTS:]
     laid_out = [{"type": "header", "text": _plain(one_line(message.subject) or "expiryd", MOST_HEADER)}]
     if not told:
         laid_out.append(_section(message.text))
     for heading, group in groupby(told, key=_group):
-        events = list(group)
-        laid_out.append({"type": "section", "text": _mrkdwn(f"{heading} ({len(events)})")})
-        for event in events:
+        alike = list(group)
+        laid_out.append({"type": "section", "text": _mrkdwn(f"{heading} ({len(alike)})")})
+        for event in alike:
             laid_out += _event(event, message)
     if left:
         laid_out.append(_section(f"… and {len(left)} more: {tally(left)}. `expiryd alerts` lists them all."))

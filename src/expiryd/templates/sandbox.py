@@ -7,6 +7,7 @@ configuration passes everywhere. https://jinja.palletsprojects.com/en/stable/san
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from expiryd.core.wording import say_time
+from expiryd.templates.written import TemplateFailure
 
 MOST_CHARACTERS = 262_144
 """Of a template, of any value in it and of what it makes."""
@@ -51,6 +53,8 @@ _FILTERS = frozenset({"abs", "capitalize", "count", "d", "default", "dictsort", 
     "wordwrap",
 }
 _GLOBALS = ("range", "dict", "namespace", "cycler", "joiner")
+_OBJECT = re.compile(r"'(?:\S+\.)?(\w+) object' has no (?:attribute|element)")
+_NAMES = {"mappingproxy": "not every item has the label", "Told": "an event has no"}
 # What a wrong template may raise while it is rendered.
 _WRONG = (
     TemplateError,
@@ -63,15 +67,6 @@ _WRONG = (
     TypeError,
     ValueError,
 )
-
-
-class TemplateFailure(Exception):
-    """A template cannot be used: where it stands, in which of its lines (0: unknown), and what is wrong."""
-
-    def __init__(self, place: str, line: int, problem: str) -> None:
-        super().__init__(f"line {line}: {problem}" if line else problem)
-        self.place = place
-        self.line = line
 
 
 class _LimitError(TemplateError):
@@ -136,6 +131,7 @@ def _said(error: BaseException) -> str:
         return "it calls itself without an end"
     text = str(error).rstrip(".")
     if isinstance(error, UndefinedError):
+        text = _OBJECT.sub(lambda found: _NAMES.get(found[1], found[0]), text)
         return f"{text}; what may be missing is written {{{{ … | default('') }}}}"
     return text if text and isinstance(error, TemplateError) else f"{type(error).__name__}: {text}".rstrip(": ")
 

@@ -9,23 +9,9 @@ from itertools import product
 
 from expiryd.core.model import EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
 from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
-from expiryd.templates.sandbox import Sheet, TemplateFailure, compiled
+from expiryd.templates.sandbox import Sheet, compiled
 from expiryd.templates.variables import variables
-
-PARTS = ("subject", "text", "html")
-DIGEST = "digest"
-GENERAL = ""
-SORTS = (GENERAL, DIGEST, *(kind.value for kind in EventKind))
-Slot = tuple[str, str]
-"""A sort of message (an event's kind, DIGEST or GENERAL) and a part of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A template as it was written, and where."""
-
-    text: str
-    place: str
+from expiryd.templates.written import DIGEST, GENERAL, PARTS, Slot, Source, TemplateFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +42,32 @@ class Stationery:
 
 
 def print_stationery(notifier: str, sources: Mapping[Slot, Source]) -> tuple[Stationery, list[TemplateFailure]]:
-    """The stationery of what was written, and everything that is wrong with it: one failure for each template.
-
-    Each template is tried on sample events of every kind that it would word, those with all facts and those with none.
-    """
+    """The stationery of those templates that can be understood, and what is wrong with the others."""
     sheets: dict[Slot, Sheet] = {}
-    failures: dict[str, TemplateFailure] = {}
+    failures: list[TemplateFailure] = []
     known = frozenset(variables([_bare(EventKind.RAISED)], _NOW, notifier, Wording("", "", "")))
     for (sort, part), source in sources.items():
         try:
             sheets[sort, part] = compiled(source.text, source.place, known, html=part == "html")
         except TemplateFailure as failure:
-            failures[failure.place] = failure
-    stationery = Stationery(notifier, sheets)
-    for sample in samples() if sheets else ():
-        sound = {slot: sheet for slot, sheet in stationery.sheets.items() if sheet.place not in failures}
+            failures.append(failure)
+    return Stationery(notifier, sheets), failures
+
+
+def prove(stationery: Stationery) -> list[TemplateFailure]:
+    """What goes wrong with sample messages of every sort, those with all facts and those with none; one failure for
+    each template."""
+    failures: list[TemplateFailure] = []
+    for sample in samples():
+        failed = {failure.place for failure in failures}
+        sound = {slot: sheet for slot, sheet in stationery.sheets.items() if sheet.place not in failed}
+        if not sound:
+            break
         try:
-            Stationery(notifier, sound).word(sample, _NOW)
+            replace(stationery, sheets=sound).word(sample, _NOW)
         except TemplateFailure as failure:
-            failures[failure.place] = failure
-    return stationery, list(failures.values())
+            failures.append(failure)
+    return failures
 
 
 def _whole(part: str, sheet: Sheet, said: str) -> str:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from expiryd.templates.sandbox import TemplateFailure, compiled
+from expiryd.templates.sandbox import compiled
+from expiryd.templates.written import TemplateFailure
 
 KNOWN = {"name": "web <1>", "events": (1, 2, 3), "labels": {"env": "prod"}, "at": datetime(2026, 6, 1, tzinfo=UTC)}
 

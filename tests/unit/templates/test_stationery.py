@@ -10,8 +10,8 @@ import pytest
 
 from expiryd.core.model import Event, EventKind, ItemId, Severity, Traits
 from expiryd.core.render import by_urgency, render
-from expiryd.templates.sandbox import TemplateFailure
-from expiryd.templates.stationery import Slot, Source, Stationery, print_stationery, samples
+from expiryd.templates.stationery import Stationery, print_stationery, prove, samples
+from expiryd.templates.written import Slot, Source, TemplateFailure
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 OLD = """\
@@ -54,8 +54,13 @@ def written(sources: Mapping[str, str]) -> dict[Slot, Source]:
     return {(slots[name][0], slots[name][2]): Source(text, f"templates.{name}") for name, text in sources.items()}
 
 
-def sound(**sources: str) -> Stationery:
+def printed(sources: Mapping[str, str]) -> tuple[Stationery, list[TemplateFailure]]:
     stationery, failures = print_stationery("mail", written(sources))
+    return stationery, [*failures, *prove(stationery)]
+
+
+def sound(**sources: str) -> Stationery:
+    stationery, failures = printed(sources)
     assert [str(failure) for failure in failures] == []
     return stationery
 
@@ -145,15 +150,13 @@ def test_every_fact_can_be_named_alone_and_of_an_event() -> None:
 def test_what_could_fail_is_found_before_it_is_needed(
     sources: dict[str, str], place: str, line: int, problem: str
 ) -> None:
-    _, failures = print_stationery("mail", written(sources))
+    _, failures = printed(sources)
     assert [(failure.place, failure.line) for failure in failures] == [(place, line)]
     assert problem in str(failures[0])
 
 
 def test_every_wrong_template_is_told_at_once() -> None:
-    _, failures = print_stationery(
-        "mail", written({"subject": "{{ x }}", "text": "{{ event.x }}", "html": "{{", "raised.text": "fine"})
-    )
+    _, failures = printed({"subject": "{{ x }}", "text": "{{ event.x }}", "html": "{{", "raised.text": "fine"})
     assert sorted(failure.place for failure in failures) == ["templates.html", "templates.subject", "templates.text"]
 
 
