@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.store_samples import DAY, HOUR, NOW, alert, event, events, state, states
 
-from expiryd.core.model import EventKind, ItemId, ItemState, Traits
+from expiryd.core.model import EventKind, ItemId, ItemState, Severity, Traits
+from expiryd.core.storm import Open
 from expiryd.store.port import Change, Entry, Fate, Look, Outcome, Parcel, Settlement, Store, StoreError
 from expiryd.store.sql import SqlStore
 
@@ -76,10 +77,49 @@ async def test_what_was_delivered_lately_is_told_by_message(store: SqlStore) -> 
     await settle(store, [a, revoked], Fate.DELIVERED, NOW)
     await settle(store, [b], Fate.DELIVERED, LATER)
     first, second = await store.sent("slack", NOW)
-    assert (first.at, first.key, first.matters) == (NOW, "m1", {("tls/a", "expiry"), ("tls/a", "revoked")})
+    assert (first.at, first.key, first.severity, first.counts) == (NOW, "m1", Severity.WARNING, True)
     assert (second.at, second.key) == (LATER, "m2")
     assert await store.sent("slack", LATER) == [second]
     assert await store.sent("mail", NOW) == []
+    assert first.matters == frozenset(), "only what is about to be told again is of interest"
+    await owe(store, event(EventKind.WORSENED))
+    await take(store)
+    first, second = await store.sent("slack", NOW)
+    assert first.matters == {("tls/a", "expiry"), ("tls/a", "revoked")}
+    assert second.matters == frozenset()
+
+
+async def test_the_daemons_word_on_itself_is_no_message_that_counts(store: SqlStore) -> None:
+    for item in ("expiryd/storm/slack", "tls"):
+        await owe(store, replace(event(), item=ItemId(item), collector=item.partition("/")[0]))
+        await settle(store, await take(store), Fate.DELIVERED, NOW)
+        assert [message.counts for message in await store.sent("slack", NOW)] == [False]
+
+
+async def test_a_conversation_is_open_while_something_in_it_is_and_until_its_end_was_told(store: SqlStore) -> None:
+    await store.commit(Change(items=[state(alerts=(alert(),))], events=[(event(), ("gh",))]))
+    (raised,) = await take(store, "gh")
+    assert await store.conversations("gh") == []
+    await store.settle("gh", [Settlement([raised.id], Fate.DELIVERED, NOW, thread=(raised.event.item, "g1", "#1"))])
+    here = (raised.event.item, "g1")
+    assert await store.conversations("gh") == [Open(here, Severity.WARNING)]
+    assert await store.conversations("slack") == []
+    await store.commit(Change(items=[state()], events=[(event(EventKind.RENEWED), ("gh",))]))
+    assert await store.conversations("gh") == [Open(here, Severity.HEALTHY)]
+    await settle(store, await take(store, "gh"), Fate.DELIVERED, LATER)
+    assert await store.conversations("gh") == []
+    await store.commit(Change(items=[state(alerts=(alert(),))]))
+    await store.settle("gh", [Settlement([], Fate.DELIVERED, LATER, thread=(raised.event.item, "g1", ""))])
+    assert await store.conversations("gh") == [], "closed for want of a place"
+
+
+async def test_why_a_parcel_waits_is_known_when_it_is_leased_again(store: SqlStore) -> None:
+    await owe(store, event())
+    (parcel,) = await take(store)
+    assert parcel.reason == ""
+    await store.hold("slack", [parcel.id], NOW, "storm: too many")
+    (again,) = await take(store)
+    assert again.reason == "storm: too many"
 
 
 async def test_journal_entries_come_in_order_with_what_they_tell_of_and_go_when_they_are_in_the_trail(

@@ -49,17 +49,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One delivered message."""
+    """One delivered message: when, under which key, about what, the worst of it.
+
+    `counts` is False for the daemon's word on itself, which is not counted as it is not limited.
+    """
 
     at: datetime
     key: str
     matters: frozenset[Matter]
     severity: Severity
-
-    @property
-    def counts(self) -> bool:
-        """The daemon's word on itself is not counted, as it is not limited."""
-        return not self.matters or any(not is_own(item) for item, _ in self.matters)
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,6 +317,7 @@ def parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
         created_at=row.created_at,
         batch=row.batch,
         told=bool(row.told),
+        reason=row.reason,
     )
 
 

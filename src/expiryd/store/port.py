@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from expiryd.api import ExpirydError
-from expiryd.core.model import Event, ItemId, ItemState, Severity
+from expiryd.core.model import Event, ItemId, ItemState
+from expiryd.core.storm import Open, Sent
 
 
 class StoreError(ExpirydError):
@@ -93,7 +94,7 @@ class Parcel:
     `batch` is the key of the message it already went out with when that attempt's end is unknown; such parcels
     are sent again together under the same key. `told` says whether this notifier was ever told of this alert
     (same item, aspect, generation), so that nobody hears of the end of a matter he never heard of. `created_at` is
-    since when it may be told: when it happened, or when what held it back ended.
+    since when it may be told: when it happened, or when what held it back ended. `reason` is why it is not told yet.
     """
 
     id: int
@@ -103,6 +104,7 @@ class Parcel:
     created_at: datetime
     batch: str | None = None
     told: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +118,6 @@ class Settlement:
     proof: str = ""
     thread: tuple[ItemId, str, str] | None = None
     """(item, generation, reference) to be remembered for this notifier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message that was delivered: when, under which key, about which (item, aspect), the worst of them."""
-
-    at: datetime
-    key: str
-    matters: frozenset[tuple[ItemId, str]]
-    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +177,10 @@ class Store(Protocol):
         """Give leased parcels back that are not to be told before `until`. The attempt does not count."""
 
     async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
-        """The messages delivered since then, oldest first."""
+        """The messages delivered since then, oldest first. `matters` names only those of items that are leased now."""
+
+    async def conversations(self, notifier: str) -> Sequence[Open]:
+        """The threads of this notifier of which something is open, or its end still owed; see `threads`."""
 
     async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
         """Note, before a send begins, that these leased parcels go out together under this key; lease till `until`."""

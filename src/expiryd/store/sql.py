@@ -18,11 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import ItemId, ItemState, Severity
+from expiryd.core.storm import Open, Sent
 from expiryd.store import statements, writing
 from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
-from expiryd.store.port import Change, Entry, EventRecord, Fate, Known, Outbox, Parcel, Sent, Settlement, StoreError
+from expiryd.store.port import Change, Entry, EventRecord, Fate, Known, Outbox, Parcel, Settlement, StoreError
 from expiryd.store.schema import (
     alert,
     collector,
@@ -188,14 +189,27 @@ class SqlStore:
 
     @unbroken
     async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
-        messages: dict[tuple[datetime, str], list[Any]] = {}
+        matters: defaultdict[tuple[datetime, str], set[tuple[ItemId, str]]] = defaultdict(set)
         async with self._read() as connection:
-            for row in await connection.execute(statements.sent(notifier, since)):
-                messages.setdefault((row.settled_at, row.batch or ""), []).append(row)
+            for row in await connection.execute(statements.sent_matters(notifier, since)):
+                matters[row.settled_at, row.batch].add((ItemId(row.item), row.aspect))
+            rows = (await connection.execute(statements.sent(notifier, since))).all()
         return [
-            Sent(at, key, frozenset((ItemId(r.item), r.aspect) for r in rows), Severity(max(r.severity for r in rows)))
-            for (at, key), rows in messages.items()
+            Sent(
+                r.settled_at,
+                r.batch or "",
+                frozenset(matters[r.settled_at, r.batch]),
+                Severity(r.severity),
+                r.counted > 0,
+            )
+            for r in rows
         ]
+
+    @unbroken
+    async def conversations(self, notifier: str) -> Sequence[Open]:
+        async with self._read() as connection:
+            rows = await connection.execute(statements.conversations(notifier))
+            return [Open((ItemId(row.item), row.generation), Severity(row.severity)) for row in rows]
 
     @unbroken
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, Table, Update, and_, bindparam, ca
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from expiryd.core.model import EventKind
+from expiryd.core.model import SELF, EventKind
 from expiryd.store.port import Fate
 from expiryd.store.schema import alert, event, item, owed, parcel, thread
 
@@ -107,8 +107,13 @@ def parcels(ids: Sequence[int]) -> Select[Any]:
         proof.c.notifier == parcel.c.notifier,
         proof.c.fate == Fate.DELIVERED,
     )
-    chosen = (parcel.c.id.label("parcel"), parcel.c.attempts, parcel.c.created_at, parcel.c.batch, told.label("told"))
-    return select(event, *chosen).join_from(parcel, event).where(parcel.c.id.in_(ids)).order_by(parcel.c.id)
+    own = (parcel.c.attempts, parcel.c.created_at, parcel.c.batch, parcel.c.reason)
+    return (
+        select(event, parcel.c.id.label("parcel"), *own, told.label("told"))
+        .join_from(parcel, event)
+        .where(parcel.c.id.in_(ids))
+        .order_by(parcel.c.id)
+    )
 
 
 def matters_of(ids: Sequence[int]) -> Select[Any]:
@@ -131,10 +136,46 @@ def page(at: datetime) -> Update:
 
 
 def sent(notifier: str, since: datetime) -> Select[Any]:
-    """Delivered parcels with what they were about, oldest first."""
-    columns = (parcel.c.settled_at, parcel.c.batch, event.c.item, event.c.aspect, event.c.severity)
-    mine = (parcel.c.notifier == notifier, parcel.c.fate == Fate.DELIVERED, parcel.c.settled_at >= since)
-    return select(*columns).join_from(parcel, event).where(*mine).order_by(parcel.c.settled_at, parcel.c.id)
+    """Delivered messages with the worst they told of, oldest first; `counted`: what is not about the daemon itself."""
+    columns = (parcel.c.settled_at, parcel.c.batch)
+    counted = func.sum(case((or_(event.c.item.not_like("%/%"), event.c.item.like(f"{SELF}/%")), 0), else_=1))
+    worst = func.max(event.c.severity)
+    totals = select(*columns, worst.label("severity"), counted.label("counted")).join_from(parcel, event)
+    return totals.where(*_delivered(notifier, since)).group_by(*columns).order_by(*columns)
+
+
+def sent_matters(notifier: str, since: datetime) -> Select[Any]:
+    """What those messages were about, as far as something of the same items is leased now."""
+    at_hand, about = parcel.alias("at_hand"), event.alias("about")
+    leased = (
+        select(about.c.item)
+        .join_from(at_hand, about, at_hand.c.event == about.c.id)
+        .where(at_hand.c.notifier == notifier, at_hand.c.settled_at.is_(None), at_hand.c.fate == Fate.LEASED)
+    )
+    columns = (parcel.c.settled_at, parcel.c.batch, event.c.item, event.c.aspect)
+    return select(*columns).join_from(parcel, event).where(*_delivered(notifier, since), event.c.item.in_(leased))
+
+
+def _delivered(notifier: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    return parcel.c.notifier == notifier, parcel.c.fate == Fate.DELIVERED, parcel.c.settled_at >= since
+
+
+def conversations(notifier: str) -> Select[Any]:
+    """Threads with the severity of what is open in them, 0 when only their end is owed."""
+    at_parcel = parcel.alias("at_parcel")
+    end_owed = exists().where(
+        event.c.item == thread.c.item,
+        event.c.generation == thread.c.generation,
+        at_parcel.c.event == event.c.id,
+        at_parcel.c.notifier == notifier,
+        at_parcel.c.settled_at.is_(None),
+    )
+    columns = (thread.c.item, thread.c.generation)
+    matters = and_(alert.c.item == thread.c.item, alert.c.generation == thread.c.generation)
+    severity = func.coalesce(func.max(alert.c.severity), 0)
+    each = select(*columns, severity.label("severity")).join_from(thread, alert, matters, isouter=True)
+    mine = each.where(thread.c.notifier == notifier, thread.c.reference != "", or_(alert.c.item.is_not(None), end_owed))
+    return mine.group_by(*columns).order_by(func.min(thread.c.at))
 
 
 def outbox_counts() -> Select[Any]:
