@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from expiryd.api import (
     AuthError,
@@ -32,8 +33,12 @@ from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
 from expiryd.engine.composing import compose, message_key
 from expiryd.engine.ledger import Ledger
+from expiryd.engine.lettering import reword
 from expiryd.engine.metrics import Metrics
 from expiryd.store.port import Fate, Parcel, Settlement, Store, StoreError
+
+if TYPE_CHECKING:
+    from expiryd.templates.stationery import Stationery
 
 LEASE = timedelta(minutes=10)
 NOTICEABLE = 3
@@ -67,11 +72,14 @@ class Courier:
     config: NotifierConfig
     notifier: Notifier
     depot: Depot
+    stationery: Stationery | None = None
     failures: int = 0
     resume_at: datetime | None = None
     sending_since: float | None = None
     """Monotonic seconds, while a send is under way."""
     complaint: str = ""
+    misworded: Finding | None = None
+    """What is wrong with its templates, once one of them failed: they stay as they are until a reload."""
     sent_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=1000))
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
@@ -132,7 +140,9 @@ class Courier:
         now = self.depot.clock.now()
         ids = [parcel.id for parcel in parcels]
         key = draft.batch or message_key(self.depot.ledger.installation, self.name, ids)
-        message = compose(draft, key, now, await self._thread(draft), self.depot.ledger)
+        usual = compose(draft, key, now, await self._thread(draft), self.depot.ledger)
+        message, misworded = await reword(usual, self.stationery, self.depot.log)
+        self.misworded = misworded or self.misworded
         await self.depot.store.dispatch(self.name, ids, key, now + LEASE)
         try:
             receipt = await self._send(message)
@@ -263,7 +273,9 @@ class Courier:
             await self.depot.complain(self.name, finding)
 
     async def _recovered(self) -> None:
-        if self.complaint or self._known_trouble():
+        if self.misworded is not None:
+            await self._complain(self.misworded)
+        elif self.complaint or self._known_trouble():
             self.complaint = ""
             await self.depot.complain(self.name, None)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
 from expiryd.config.model import Config
@@ -13,9 +14,13 @@ from expiryd.core.model import Event
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Courier, Depot, about
 from expiryd.engine.ledger import Audience
+from expiryd.engine.lettering import stationery_of
 from expiryd.engine.rehearsal import Rehearsed
 from expiryd.engine.rulebook import Rulebook
 from expiryd.engine.tasks import Tasks
+
+if TYPE_CHECKING:
+    from expiryd.templates.stationery import Stationery
 
 ToolsFor = Callable[[str], Tools]
 
@@ -34,6 +39,8 @@ class Graph:
     services: Tasks
     """The couriers at work with this graph's notifiers."""
     couriers: dict[str, Courier] = field(default_factory=dict)
+    stationery: Mapping[str, Stationery] = field(default_factory=dict)
+    """By notifier, the templates of those that have any."""
     edited: set[str] = field(default_factory=set)
     """Collectors that a reload changed and that have not been looked at since."""
     cycle: Cycle | None = None
@@ -42,7 +49,7 @@ class Graph:
     def hire(self, depot: Depot) -> None:
         """A courier for every notifier."""
         for name, (config, notifier) in self.notifiers.items():
-            self.couriers[name] = Courier(name, config, notifier, depot)
+            self.couriers[name] = Courier(name, config, notifier, depot, self.stationery.get(name))
 
     def employ(self) -> None:
         """Put the couriers to work."""
@@ -97,6 +104,7 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
             audience=Audience(_hears(config.notifiers), config.policy.group_wait),
             looks=Tasks(log),
             services=Tasks(log),
+            stationery=stationery_of(config.notifiers),
             _owned=stack.pop_all(),
         )
     raise AssertionError("unreachable")

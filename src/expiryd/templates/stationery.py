@@ -21,20 +21,19 @@ class Stationery:
     notifier: str
     sheets: Mapping[Slot, Sheet] = field(default_factory=dict)
 
-    def word(self, events: Sequence[Event], now: datetime) -> tuple[Wording, frozenset[str]]:
-        """The words for events in the order of `by_urgency`, and which parts of them came from a template.
+    def word(self, events: Sequence[Event], now: datetime, usual: Wording) -> tuple[Wording, frozenset[str]]:
+        """The words for events in the order of `by_urgency`, and which parts of the `usual` ones they replace.
 
         Not for the event loop. Raises TemplateFailure.
         """
-        builtin = render(events, now)
         chosen = {part: sheet for part in PARTS if (sheet := self._sheet(part, events))}
         if not chosen:
-            return builtin, frozenset()
-        known = variables(events, now, self.notifier, builtin)
+            return usual, frozenset()
+        known = variables(events, now, self.notifier, usual)
         said = {part: _whole(part, sheet, sheet.render(known)) for part, sheet in chosen.items()}
         if "text" in said and "html" not in said:
             said["html"] = ""  # a mail shows its HTML where it has both: whose text was replaced wants to see that
-        return replace(builtin, **said), frozenset(chosen)
+        return replace(usual, **said), frozenset(chosen)
 
     def _sheet(self, part: str, events: Sequence[Event]) -> Sheet | None:
         sorts = ((DIGEST,) if len(events) > 1 else ()) + (events[0].kind.value, GENERAL)
@@ -64,7 +63,7 @@ def prove(stationery: Stationery) -> list[TemplateFailure]:
         if not sound:
             break
         try:
-            replace(stationery, sheets=sound).word(sample, _NOW)
+            replace(stationery, sheets=sound).word(sample, _NOW, render(sample, _NOW))
         except TemplateFailure as failure:
             failures.append(failure)
     return failures

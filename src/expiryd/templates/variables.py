@@ -84,7 +84,7 @@ class Told:
         )
 
 
-def variables(events: Sequence[Event], now: datetime, notifier: str, builtin: Wording) -> dict[str, Any]:
+def variables(events: Sequence[Event], now: datetime, notifier: str, usual: Wording) -> dict[str, Any]:
     """All variables by name. `events` most urgent first; the first of them is the one that the bare names are about."""
     told = [Told.of(event, now) for event in events[:MOST_LISTED]]
     first = told[0]
@@ -98,9 +98,9 @@ def variables(events: Sequence[Event], now: datetime, notifier: str, builtin: Wo
         "tally": tally(events),
         "now": now,
         "notifier": notifier,
-        "subject": builtin.subject,
-        "text": builtin.text,
-        "html": Markup(builtin.html),  # noqa: S704  # made by core.render, which has escaped every value
+        "subject": usual.subject,
+        "text": usual.text,
+        "html": Markup(usual.html),  # noqa: S704  # made by core.render, which has escaped every value
     }
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from expiryd.core.model import Event, EventKind, ItemId, Severity, Traits
-from expiryd.core.render import by_urgency, render
+from expiryd.core.render import Wording, by_urgency, render
 from expiryd.templates.stationery import Stationery, print_stationery, prove, samples
 from expiryd.templates.written import Slot, Source, TemplateFailure
 
@@ -65,12 +65,16 @@ def sound(**sources: str) -> Stationery:
     return stationery
 
 
+def words(stationery: Stationery, *events: Event) -> tuple[Wording, frozenset[str]]:
+    return stationery.word(events, NOW, render(events, NOW))
+
+
 def test_without_a_template_the_words_are_the_usual_ones() -> None:
-    assert sound().word([event()], NOW) == (render([event()], NOW), frozenset())
+    assert words(sound(), event()) == (render([event()], NOW), frozenset())
 
 
 def test_a_template_of_the_old_scripts_works_as_it_is() -> None:
-    wording, _ = sound(text=OLD).word([event()], NOW)
+    wording, _ = words(sound(text=OLD), event())
     assert wording.text == (
         "# Token Expiry Alert\n\n**Token:** AAR_TOKEN\n**Type:** cicd\n**Days Until Expiry:** 3\n"
         "**Severity:** CRITICAL\n\n## Action Required\nRotate it now.\n\n## Rotation Timeline\n"
@@ -80,35 +84,35 @@ def test_a_template_of_the_old_scripts_works_as_it_is() -> None:
 
 def test_the_template_of_a_kind_wins_over_the_general_one_part_by_part() -> None:
     papers = sound(**{"subject": "any {{ title }}", "raised.subject": "new {{ title }}", "text": "about {{ title }}"})
-    wording, own = papers.word([event()], NOW)
+    wording, own = words(papers, event())
     assert (wording.subject, wording.text) == ("new AAR_TOKEN", "about AAR_TOKEN\n")
     assert own == {"subject", "text"}
-    assert papers.word([event(EventKind.RENEWED)], NOW)[0].subject == "any AAR_TOKEN"
+    assert words(papers, event(EventKind.RENEWED))[0].subject == "any AAR_TOKEN"
 
 
 def test_several_events_are_worded_by_the_digest_template_else_by_the_kind_of_the_most_urgent() -> None:
     events = by_urgency([event(EventKind.RENEWED), event(EventKind.WORSENED, "B")])
     papers = {"subject": "any", "worsened.subject": "worse: {{ events | map(attribute='title') | join(', ') }}"}
-    assert sound(**papers).word(events, NOW)[0].subject == "worse: B, AAR_TOKEN"
+    assert words(sound(**papers), *events)[0].subject == "worse: B, AAR_TOKEN"
     papers |= {"digest.subject": "{{ count }} matters: {{ tally }}"}
-    assert sound(**papers).word(events, NOW)[0].subject == "2 matters: 1 critical, 1 renewed"
-    assert sound(**papers).word(events[:1], NOW)[0].subject == "worse: B"
+    assert words(sound(**papers), *events)[0].subject == "2 matters: 1 critical, 1 renewed"
+    assert words(sound(**papers), *events[:1])[0].subject == "worse: B"
 
 
 def test_a_subject_is_one_line_of_bounded_length() -> None:
-    wording, _ = sound(subject="{{ title }}\n\n  {{ 'x' * 500 }}").word([event()], NOW)
+    wording, _ = words(sound(subject="{{ title }}\n\n  {{ 'x' * 500 }}"), event())
     assert wording.subject.startswith("AAR_TOKEN xxx")
     assert (len(wording.subject), "\n" in wording.subject) == (180, False)
 
 
 def test_own_text_without_own_html_is_sent_as_text_alone() -> None:
-    assert sound(text="{{ title }}").word([event()], NOW)[0].html == ""
-    assert sound(subject="{{ title }}").word([event()], NOW)[0].html == render([event()], NOW).html
+    assert words(sound(text="{{ title }}"), event())[0].html == ""
+    assert words(sound(subject="{{ title }}"), event())[0].html == render([event()], NOW).html
 
 
 def test_html_escapes_what_comes_from_outside_and_may_hold_the_usual_page() -> None:
     hostile = event(title="<script>alert(1)</script>")
-    wording, _ = sound(html="<p>{{ title }}</p>{{ html }}").word([hostile], NOW)
+    wording, _ = words(sound(html="<p>{{ title }}</p>{{ html }}"), hostile)
     assert "<script>" not in wording.html
     assert render([hostile], NOW).html in wording.html
 
@@ -118,7 +122,7 @@ def test_a_large_digest_is_counted_whole_and_listed_in_part() -> None:
     text = (
         "{{ count }} {{ events | length }} {{ more }}\n{% for e in events %}\n{{ e.title }} {{ e.left }}\n{% endfor %}"
     )
-    said = sound(text=text).word(events, NOW)[0].text
+    said = words(sound(text=text), *events)[0].text
     assert said.startswith("5000 100 4900\nT0 3 days left\n")
     assert said.count("\n") == 101
 
@@ -129,7 +133,7 @@ def test_every_fact_can_be_named_alone_and_of_an_event() -> None:
         "{{ action }} {{ expires_at }} {{ days_left }} {% for n, v in facts %}{{ n }}={{ v }} {% endfor %}"
     )
     told = event(EventKind.RUNG, rung="3d", places=(ItemId("a/b"), ItemId("c/d")))
-    said = sound(text=text).word([told], NOW)[0].text
+    said = words(sound(text=text), told)[0].text
     assert said.startswith("rung rung infra prod deploy a/b, c/d 3d Rotate it now. 2026-11-24 10:00 UTC 3 Do=Rotate")
 
 
@@ -170,5 +174,5 @@ def test_the_samples_hold_every_kind_alone_and_first_of_several() -> None:
 def test_a_failure_at_work_names_the_template() -> None:
     papers = sound(text="{{ title.split('/')[0] }}{{ 'x' if title != 'odd' else labels.nope }}")
     with pytest.raises(TemplateFailure) as failure:
-        papers.word([event(title="odd")], NOW)
+        words(papers, event(title="odd"))
     assert failure.value.place == "templates.text"
