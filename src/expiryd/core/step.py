@@ -117,6 +117,20 @@ def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     return _wake_at(state.alerts, state.observation, rules, now)
 
 
+def news(kind: EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
+    """What there is to tell of an open matter, as things stand."""
+    return _event(
+        kind,
+        state,
+        aspect=alert.aspect,
+        generation=alert.generation,
+        severity=alert.severity,
+        before=known.severity if known else Severity.HEALTHY,
+        detail=alert.detail,
+        now=now,
+    )
+
+
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -164,7 +178,7 @@ def _transition(
         alert, kind = _advance(known, verdict, state, rules, now)
         alerts.append(alert)
         if kind is not None:
-            events.append(_news(kind, state, alert, known, now))
+            events.append(news(kind, state, alert, known, now))
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
     state = replace(state, alerts=tuple(alerts), wake_at=_wake_at(alerts, state.observation, rules, now))
     if before is not None and before == state and before.wake_at == state.wake_at:
@@ -216,19 +230,6 @@ def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -
         generation=alert.generation,
         severity=max(state.severity, Severity.HEALTHY),
         before=alert.severity,
-        detail=alert.detail,
-        now=now,
-    )
-
-
-def _news(kind: EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
-    return _event(
-        kind,
-        state,
-        aspect=alert.aspect,
-        generation=alert.generation,
-        severity=alert.severity,
-        before=known.severity if known else Severity.HEALTHY,
         detail=alert.detail,
         now=now,
     )
