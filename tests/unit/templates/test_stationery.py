@@ -134,7 +134,7 @@ def test_every_fact_can_be_named_alone_and_of_an_event() -> None:
     )
     told = event(EventKind.RUNG, rung="3d", places=(ItemId("a/b"), ItemId("c/d")))
     said = words(sound(text=text), told)[0].text
-    assert said.startswith("rung rung infra prod deploy a/b, c/d 3d Rotate it now. 2026-11-24 10:00 UTC 3 Do=Rotate")
+    assert said.startswith("rung rung infra prod deploy a/b, c/d 3d Rotate it now. 2026-11-24 10:00 UTC 3 News=")
 
 
 @pytest.mark.parametrize(
