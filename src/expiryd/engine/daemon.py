@@ -176,7 +176,7 @@ class Daemon:
     async def tick(self) -> None:
         """Judge what time alone may have changed. Raises StoreError."""
         if self.graph.cycle is not None:
-            self._told_of(await self.graph.cycle.tick())
+            self.told_of(await self.graph.cycle.tick())
 
     async def _look(self, graph: Graph, name: str) -> None:
         config, collector = graph.collectors[name]
@@ -191,7 +191,7 @@ class Daemon:
             self.schedule.retry(name, RETRY_FIRST)
             return
         self.metrics.looked(look, self.clock.monotonic() - started)
-        self._told_of(events)
+        self.told_of(events)
         self._again_if_blind(name, look)
         self.log.info(
             "collector.looked",
@@ -221,9 +221,10 @@ class Daemon:
             title=f"notifier {notifier}",
             findings=(finding,) if finding else (),
         )
-        self._told_of(await self.graph.cycle.observe([seen]))
+        self.told_of(await self.graph.cycle.observe([seen]))
 
-    def _told_of(self, events: list[Event]) -> None:
+    def told_of(self, events: list[Event]) -> None:
+        """These were decided and are owed: counted, logged, and the couriers are woken."""
         if events:
             self.metrics.happened(events)
             for event in events[:MOST_LOGGED]:
@@ -307,7 +308,7 @@ class Daemon:
     async def _retire_items(self) -> None:
         """What belonged to a collector or notifier that the configuration no longer has is not watched any more."""
         if self.graph.cycle is not None:
-            self._told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
+            self.told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
 
     def _rhythms(self) -> dict[str, Rhythm]:
         zone = self.graph.config.daemon.timezone

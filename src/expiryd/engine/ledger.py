@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
 from expiryd.core.rules import Rules
 from expiryd.core.step import Step, wake_at
-from expiryd.store.port import Change, Look, Store
+from expiryd.store.port import Change, Entry, Look, Store
 
 SHARDS = 64
 Shard = tuple[str, int]
@@ -91,6 +91,7 @@ class Ledger:
         *,
         gone: Sequence[Gone] = (),
         look: Look | None = None,
+        journal: Sequence[Entry] = (),
     ) -> list[Event]:
         """State, events and the duty to tell in one transaction; memory follows only when it holds."""
         changed = []
@@ -101,7 +102,7 @@ class Ledger:
             elif before is not step.state:
                 self._wake(step.state)
         events = [event for step in steps for event in step.events] + [last.event for last in gone if last.event]
-        if not (changed or gone or look):
+        if not (changed or gone or look or journal):
             return []
         await self._store.commit(
             Change(
@@ -110,6 +111,7 @@ class Ledger:
                 events=[(event, audience.hears(event)) for event in events],
                 due=now + audience.group_wait,
                 look=look,
+                journal=journal,
             )
         )
         for state in changed:

@@ -1,0 +1,78 @@
+"""What people do about open matters: take one in hand, let go of it. Each deed has an actor and a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from expiryd.api import ExpirydError
+from expiryd.core.acking import acknowledge, let_go, say_ack
+from expiryd.core.model import Ack, Alert, ItemId, ItemState
+from expiryd.core.step import Step
+from expiryd.engine.daemon import Daemon
+from expiryd.store.port import Entry
+
+
+class NoSuchAlert(ExpirydError):
+    """There is no open matter of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The terms on which somebody takes a matter in hand."""
+
+    reason: str
+    until: datetime | None = None
+    until_renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """Done for whoever may; remembered and owed in one transaction. Every method raises NoSuchAlert and StoreError."""
+
+    daemon: Daemon
+
+    async def acknowledge(self, alert: str, taking: Taking, actor: str) -> tuple[ItemState, Alert]:
+        """From here on nobody is reminded of it, until it ends, rises or the terms are over. Told once."""
+        item, aspect = _parts(alert)
+        async with self.daemon.ledger.lock:
+            now = self.daemon.clock.now()
+            ack = Ack(actor, now, taking.reason, taking.until, taking.until_renewed)
+            step = acknowledge(self._state(item, aspect), aspect, ack)
+            entry = Entry(now, actor, "alert.acknowledged", item, {"aspect": aspect, "terms": say_ack(ack)})
+            return await self._done(step, entry, item, aspect)
+
+    async def let_go(self, alert: str, actor: str) -> tuple[ItemState, Alert]:
+        """Whoever had it in hand has not any more: reminders go on."""
+        item, aspect = _parts(alert)
+        async with self.daemon.ledger.lock:
+            now = self.daemon.clock.now()
+            step = let_go(self._state(item, aspect), aspect, now)
+            return await self._done(step, Entry(now, actor, "alert.let_go", item, {"aspect": aspect}), item, aspect)
+
+    def find(self, alert: str) -> tuple[ItemState, Alert]:
+        """The open matter of the id `item#aspect`."""
+        item, aspect = _parts(alert)
+        state = self._state(item, aspect)
+        return state, next(alert for alert in state.alerts if alert.aspect == aspect)
+
+    def _state(self, item: ItemId, aspect: str) -> ItemState:
+        state = self.daemon.ledger.get(item)
+        if state is None or all(alert.aspect != aspect for alert in state.alerts):
+            raise NoSuchAlert(f"no open alert is called {f'{item}#{aspect}'!r}; `expiryd alerts` lists them")
+        return state
+
+    async def _done(self, step: Step | None, entry: Entry, item: ItemId, aspect: str) -> tuple[ItemState, Alert]:
+        """The lock is held. A deed that changes nothing leaves no line."""
+        if step is not None:
+            daemon = self.daemon
+            events = await daemon.ledger.commit([step], daemon.graph.audience, entry.at, journal=[entry])
+            daemon.told_of(events)
+            daemon.log.info(entry.action, actor=entry.actor, item=item, **entry.detail)
+        return self.find(f"{item}#{aspect}")
+
+
+def _parts(alert: str) -> tuple[ItemId, str]:
+    """An item's name may hold any character; an aspect is a plain word."""
+    item, _, aspect = alert.rpartition("#")
+    return ItemId(item), aspect
