@@ -19,6 +19,7 @@ import aiohttp
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from expiryd.core.duration import format_duration, parse_duration, say_left
+from expiryd.core.grouping import GroupBy
 from expiryd.core.model import (
     NO_TRAITS,
     Basis,
@@ -304,6 +305,7 @@ class Message:
     `firing` is False when every matter the message speaks of is over. `events` are sorted, most severe first.
     `thread` is set only for notifiers with `threaded = True`. `own` names the parts (`subject`, `text`, `html`)
     that come from a person's template: carry these as they are instead of laying the events out yourself.
+    `beyond`: how many more events of which sort (as `tally` takes them) a large digest counts but does not carry.
     """
 
     key: str
@@ -316,6 +318,7 @@ class Message:
     events: tuple[Event, ...] = ()
     thread: Thread | None = None
     own: frozenset[str] = frozenset()
+    beyond: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +337,8 @@ class NotifierConfig(_Frozen, ABC):
     rate: Annotated[str | None, AfterValidator(_rate)] = None
     events: tuple[EventKind, ...] | None = None
     send_resolved: bool = True
+    group_by: tuple[GroupBy, ...] = ()
+    daily: Annotated[int, Field(ge=1)] | None = None
     templates: Templates = NO_TEMPLATES
 
     @abstractmethod

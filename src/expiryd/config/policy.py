@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from expiryd.api import Duration, Severity, format_duration
 from expiryd.config.section import PositiveDuration, Section
+from expiryd.config.storm import StormConfig
+from expiryd.core.grouping import FirstLook
 
 DAY = timedelta(days=1)
 
@@ -64,7 +66,8 @@ class PolicyConfig(Section):
     cooldown: Cooldown = DEFAULT_COOLDOWN
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
     blind_after: Annotated[int, Field(ge=1)] = 2
-    first_look: Literal["summary", "each", "silent"] = "summary"
+    first_look: FirstLook = "summary"
+    storm: StormConfig = StormConfig()
 
     @field_validator("cooldown")
     @classmethod

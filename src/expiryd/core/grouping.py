@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from datetime import UTC, date, datetime, tzinfo
+from enum import StrEnum
+from typing import Literal, Protocol
 
 from expiryd.core.model import Event, EventKind, ItemId, Severity
 from expiryd.core.muting import Mute, Muting, nothing_muted
 
-MOST_THREADS = 20
-"""More threads than this at once (a first look at a large store) leave as one digest instead."""
+FirstLook = Literal["summary", "each", "silent"]
+GroupBy = Literal["owner", "category", "day", "severity", "kind", "collector"]
+
+
+class Purpose(StrEnum):
+    """What a message is for. It stands in the key, so that a message that goes again is what it was."""
+
+    NEWS = "news"
+    FIRST_LOOK = "first"
+    DIGEST = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to tell of a first look, and what is alike enough to leave as one message. `zone` is that of the days."""
+
+    first_look: FirstLook = "each"
+    group_by: tuple[GroupBy, ...] = ()
+    zone: tzinfo = UTC
+
+
+AS_IT_COMES = Manner()
 
 
 class Owed(Protocol):
@@ -33,6 +55,7 @@ class Draft:
     parcels: tuple[Owed, ...]
     thread: tuple[ItemId, str] | None = None
     batch: str | None = None
+    purpose: Purpose = Purpose.NEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +68,9 @@ class Plan:
     held: dict[int, Mute] = field(default_factory=dict)
 
 
-def plan(parcels: Sequence[Owed], *, threaded: bool, mute: Muting = nothing_muted) -> Plan:
+def plan(
+    parcels: Sequence[Owed], *, threaded: bool, mute: Muting = nothing_muted, manner: Manner = AS_IT_COMES
+) -> Plan:
     """Parcels of one notifier, oldest first. What may already have arrived goes again as it was, and alone.
 
     Repeating those first settles whether the receiver was told, which the wording of the rest depends on.
@@ -55,11 +80,21 @@ def plan(parcels: Sequence[Owed], *, threaded: bool, mute: Muting = nothing_mute
         if parcel.batch is not None:
             again.setdefault(parcel.batch, []).append(parcel)
     if again:
-        return Plan([_draft(group, threaded, batch) for batch, group in again.items()])
+        return Plan([_again(group, threaded, batch) for batch, group in again.items()])
     result = Plan()
-    wanted = [p for p in _newest(parcels, result.superseded) if _worth_telling(p, result.suppressed)]
+    wanted = [p for p in _newest(parcels, result.superseded) if _worth_telling(p, manner, result.suppressed)]
     heard = [p for p in wanted if not _muted(p, mute(p.event), result)]
-    return replace(result, drafts=_drafts(heard, threaded))
+    return replace(result, drafts=_drafts(heard, threaded, manner))
+
+
+def keyed(purpose: Purpose, digest: str) -> str:
+    """The key of a message; `purpose_of` tells what the message was for."""
+    return f"{purpose}-{digest}" if purpose is not Purpose.NEWS else digest
+
+
+def purpose_of(key: str) -> Purpose:
+    word, mark, _ = key.partition("-")
+    return Purpose(word) if mark and word in set(Purpose) else Purpose.NEWS
 
 
 def _muted(parcel: Owed, by: Mute | None, result: Plan) -> bool:
@@ -88,34 +123,66 @@ def _newest(parcels: Sequence[Owed], superseded: dict[int, str]) -> list[Owed]:
     return [parcel for parcel in parcels if parcel.id in newest]
 
 
-def _worth_telling(parcel: Owed, suppressed: dict[int, str]) -> bool:
+def _worth_telling(parcel: Owed, manner: Manner, suppressed: dict[int, str]) -> bool:
     kind = parcel.event.kind
     if kind.closes and kind is not EventKind.VANISHED and not parcel.told:
         suppressed[parcel.id] = "over before anybody here was told of it"
         return False
+    if manner.first_look == "silent" and _is_first(parcel):
+        suppressed[parcel.id] = "seen by the first look at its source (`first_look`)"
+        return False
     return True
 
 
-def _drafts(parcels: Sequence[Owed], threaded: bool) -> list[Draft]:
-    if not threaded:
-        return [_draft(parcels, threaded, None)] if parcels else []
-    threads: dict[tuple[ItemId, str], list[Owed]] = {}
+def _drafts(parcels: Sequence[Owed], threaded: bool, manner: Manner) -> list[Draft]:
+    firsts = [parcel for parcel in parcels if _is_first(parcel)] if manner.first_look == "summary" else []
+    summary = [Draft(tuple(firsts), purpose=Purpose.FIRST_LOOK)] if firsts else []
+    groups: dict[Hashable, list[Owed]] = {}
     for parcel in parcels:
-        threads.setdefault((parcel.event.item, parcel.event.generation), []).append(parcel)
-    opening = [key for key, group in threads.items() if not any(parcel.told for parcel in group)]
-    crowd: list[Owed] = []
-    if len(opening) > MOST_THREADS:
-        crowd = [parcel for key in opening for parcel in threads.pop(key)]
-    groups = [crowd, *threads.values()] if crowd else threads.values()
-    return [_draft(group, threaded, None) for group in sorted(groups, key=_urgency)]
+        if not firsts or not _is_first(parcel):
+            groups.setdefault(_group(parcel.event, threaded, manner), []).append(parcel)
+    return sorted([*summary, *(_draft(group, threaded) for group in groups.values())], key=_urgency)
 
 
-def _urgency(parcels: Sequence[Owed]) -> int:
-    """The most severe first, what is over last: the rate of a notifier may make the rest wait."""
-    events = (parcel.event for parcel in parcels)
+def _group(event: Event, threaded: bool, manner: Manner) -> Hashable:
+    """What leaves together. A conversation is about one item's generation, whatever else it is like."""
+    if threaded:
+        return event.item, event.generation
+    return tuple(_ALIKE[by](event, manner.zone) for by in manner.group_by)
+
+
+_ALIKE: Mapping[GroupBy, Callable[[Event, tzinfo], Hashable]] = {
+    "owner": lambda event, _: event.traits.owner,
+    "category": lambda event, _: event.traits.category,
+    "day": lambda event, zone: event.expires_at and _day(event.expires_at, zone),
+    "severity": lambda event, _: event.severity if not event.kind.closes else None,
+    "kind": lambda event, _: event.item_kind,
+    "collector": lambda event, _: event.collector,
+}
+
+
+def _is_first(parcel: Owed) -> bool:
+    return parcel.event.is_first and not parcel.told and not parcel.event.kind.closes
+
+
+def _urgency(draft: Draft) -> int:
+    """The most severe first, what is over last: what there is no room for is then the least severe."""
+    events = (parcel.event for parcel in draft.parcels)
     return -max((event.severity for event in events if not event.kind.closes), default=Severity.UNKNOWN - 1)
 
 
-def _draft(parcels: Sequence[Owed], threaded: bool, batch: str | None) -> Draft:
-    keys = {(parcel.event.item, parcel.event.generation) for parcel in parcels}
-    return Draft(tuple(parcels), keys.pop() if threaded and len(keys) == 1 else None, batch)
+def _day(at: datetime, zone: tzinfo) -> date:
+    try:
+        return at.astimezone(zone).date()
+    except OverflowError:  # in the first and the last hours of the calendar
+        return at.date()
+
+
+def _again(parcels: Sequence[Owed], threaded: bool, batch: str) -> Draft:
+    purpose = purpose_of(batch)
+    return replace(_draft(parcels, threaded and purpose is Purpose.NEWS), batch=batch, purpose=purpose)
+
+
+def _draft(parcels: Sequence[Owed], threaded: bool) -> Draft:
+    keys = {(parcel.event.item, parcel.event.generation) for parcel in parcels} if threaded else set()
+    return Draft(tuple(parcels), keys.pop() if len(keys) == 1 else None)

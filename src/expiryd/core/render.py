@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from types import MappingProxyType
 
-from expiryd.core.model import Event, EventKind, Severity
+from expiryd.core.duration import in_utc, say_left
+from expiryd.core.model import EXPIRY, Event, EventKind, Severity
 from expiryd.core.wording import badge, facts, headline, plain, say_time
 
 MOST_LISTED = 100
@@ -32,6 +34,25 @@ class Wording:
     html: str
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the first look at a source found: so many items of each severity."""
+
+    collector: str
+    items: Mapping[Severity, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why many events leave as one message: first looks, or there was no room for a message of each."""
+
+    first_looks: Sequence[Found] = ()
+    is_digest: bool = False
+
+
+NO_OCCASION = Occasion()
+
+
 def by_urgency(events: Sequence[Event]) -> list[Event]:
     """Open matters first, the most severe of them at the top, news before reminders, then the soonest end."""
 
@@ -42,24 +63,79 @@ def by_urgency(events: Sequence[Event]) -> list[Event]:
     return sorted(events, key=order)
 
 
-def render(events: Sequence[Event], now: datetime) -> Wording:
+def render(events: Sequence[Event], now: datetime, occasion: Occasion = NO_OCCASION) -> Wording:
     """`events` in the order of `by_urgency`. Every event is counted; the first MOST_LISTED are told in full."""
-    return Wording(_subject(events, now), _text(events, now), _html(events, now))
+    preface = _preface(events, occasion)
+    return Wording(_subject(events, now, occasion), _text(events, now, preface), _html(events, now, preface))
 
 
-def tally(events: Sequence[Event]) -> str:
-    """`2 expired, 1 critical, 3 renewed`, in the order given."""
-    counts = Counter(badge(event).lower() for event in events)
+def counted(events: Iterable[Event]) -> Counter[str]:
+    """How many there are by the word they open with, in the order given."""
+    return Counter(badge(event).lower() for event in events)
+
+
+def tally(events: Iterable[Event], beyond: Mapping[str, int] = MappingProxyType({})) -> str:
+    """`2 expired, 1 critical, 3 renewed`, in the order given; `beyond` are others that were only `counted`."""
+    counts = counted(events)
+    counts.update(beyond)
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
-def _subject(events: Sequence[Event], now: datetime) -> str:
+# ── subject ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _subject(events: Sequence[Event], now: datetime, occasion: Occasion) -> str:
     first = events[0]
+    if occasion.first_looks:
+        return _one_line(f"First look at {_first_looks(occasion.first_looks)}")
     if len(events) == 1:
         return _one_line(f"{badge(first)}: {headline(first, now)}")
     names = list(dict.fromkeys(plain(event.title) for event in events))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return _one_line(f"{badge(first)}: {tally(events)} ({', '.join(names[:MOST_NAMED])}{more})")
+    what = f"digest of {len(events)} matters: " * occasion.is_digest + (_alike(events, now) or tally(events))
+    return _one_line(f"{badge(first)}: {what} ({', '.join(names[:MOST_NAMED])}{more})")
+
+
+def _first_looks(looks: Sequence[Found]) -> str:
+    """`ci-tokens, certs and 2 more: 120 items, 3 expired, 10 critical`."""
+    names = ", ".join(look.collector for look in looks[:MOST_NAMED])
+    more = f" and {len(looks) - MOST_NAMED} more" if len(looks) > MOST_NAMED else ""
+    together: Counter[Severity] = Counter()
+    for look in looks:
+        together.update(look.items)
+    return f"{names}{more}: {_said(together, least=Severity.INFO)}"
+
+
+def _said(items: Mapping[Severity, int], *, least: Severity) -> str:
+    total = sum(items.values())
+    bad = [f"{items[s]} {s.word}" for s in sorted(items, reverse=True) if s >= least and items[s]]
+    return ", ".join([f"{total} item{'' if total == 1 else 's'}", *bad])
+
+
+def _alike(events: Sequence[Event], now: datetime) -> str:
+    """`15 accounts expire in 3 days`, when they are all of one kind and end on the same day."""
+    first = events[0]
+    if first.expires_at is None or not first.item_kind or badge(first) != badge(events[-1]):
+        return ""
+    kinds, ends = set(), set()
+    for event in events:
+        if event.kind.closes or event.aspect != EXPIRY or event.expires_at is None:
+            return ""
+        kinds.add((event.item_kind, badge(event)))
+        ends.add(in_utc(event.expires_at).date())
+        if len(kinds) + len(ends) > 2:
+            return ""
+    said = {say_left(event.expires_at, now) for event in events if event.expires_at}
+    left = said.pop() if len(said) == 1 else ""
+    when = f"in {left.removesuffix(' left')}" if left.endswith(" left") else left or f"on {ends.pop()}"
+    verb = "expired" if left.endswith(" ago") or (not left and first.expires_at <= now) else "expire"
+    return f"{len(events)} {_plural(plain(first.item_kind))} {verb} {when}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in set("aeiou") else f"{noun}s"
 
 
 def _one_line(text: str) -> str:
@@ -67,21 +143,34 @@ def _one_line(text: str) -> str:
     return line if len(line) <= MOST_SUBJECT else line[: MOST_SUBJECT - 1] + "…"
 
 
-def _text(events: Sequence[Event], now: datetime) -> str:
-    blocks = [
+# ── body ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _preface(events: Sequence[Event], occasion: Occasion) -> list[str]:
+    """What stands above the list, line by line."""
+    lines = []
+    if occasion.first_looks:
+        lines.append("First look: this is how things stand. From here on only news is told.")
+        lines += [f"{look.collector}: {_said(look.items, least=Severity.UNKNOWN)}" for look in occasion.first_looks]
+    if occasion.is_digest:
+        lines.append("More than there was room for one by one (`policy.storm`), so they leave as one message.")
+    return [*lines, f"{len(events)} matters: {tally(events)}"] if len(events) > 1 else lines
+
+
+def _text(events: Sequence[Event], now: datetime, preface: Sequence[str]) -> str:
+    blocks = ["\n".join(preface)] if preface else []
+    blocks += [
         "\n".join([f"{badge(event)}  {headline(event, now)}", *(f"    {k}: {v}" for k, v in facts(event))])
         for event in events[:MOST_LISTED]
     ]
-    if len(events) > 1:
-        blocks.insert(0, f"{len(events)} matters: {tally(events)}")
     if left := events[MOST_LISTED:]:
         blocks.append(f"… and {len(left)} more: {tally(left)}. `expiryd alerts` lists them all.")
     return "\n\n".join([*blocks, f"expiryd, {say_time(now)}"]) + "\n"
 
 
-def _html(events: Sequence[Event], now: datetime) -> str:
+def _html(events: Sequence[Event], now: datetime, preface: Sequence[str]) -> str:
     cards = "".join(_card(event, now) for event in events[:MOST_LISTED])
-    head = f"<p>{len(events)} matters: {escape(tally(events))}</p>" if len(events) > 1 else ""
+    head = f"<p>{'<br>'.join(map(escape, preface))}</p>" if preface else ""
     left = events[MOST_LISTED:]
     more = (
         f"<p>… and {len(left)} more: {escape(tally(left))}. <code>expiryd alerts</code> lists them all.</p>"

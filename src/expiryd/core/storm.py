@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from expiryd.core.duration import format_duration
-from expiryd.core.grouping import Draft, Owed
+from expiryd.core.grouping import Draft, Owed, Purpose
 from expiryd.core.model import SELF, EventKind, ItemId, Severity
 from expiryd.core.muting import Mute
 from expiryd.core.pace import Rate
@@ -252,7 +252,7 @@ def _fitted(
     if not crowd and len(more) == 1:
         return go, None, over  # a digest of one is no digest
     together = [parcel for draft in (*crowd, *more) for parcel in draft.parcels]
-    digest = Draft(tuple(sorted(together, key=lambda parcel: parcel.id)))
+    digest = Draft(tuple(sorted(together, key=lambda parcel: parcel.id)), purpose=Purpose.DIGEST)
     if len(fewer) < room.seats(urgent=_is_urgent(digest)):
         return fewer, digest, own_place
     return go, None, [*crowd, *over]

@@ -57,8 +57,8 @@ def action(severity: Severity, aspect: str = EXPIRY) -> str:
 
 
 def badge(event: Event) -> str:
-    """The word a message opens with: the severity of a matter, or the way it ended."""
-    if event.kind.closes:
+    """The word a message opens with: the severity of a matter, the way it ended, or that somebody has it in hand."""
+    if event.kind.closes or event.kind is EventKind.ACKNOWLEDGED:
         return event.kind.upper()
     return "BLIND" if event.aspect == BLIND else event.severity.name
 
@@ -70,6 +70,8 @@ def headline(event: Event, now: datetime) -> str:
         return f"{title} is gone: {plain(event.detail)}{_last_known(event, now)}"
     if event.kind is EventKind.RENEWED:
         return f"{title} is renewed, {end}"
+    if event.kind is EventKind.ACKNOWLEDGED:
+        return f"{title} is in hand" + (f": {plain(event.detail)}" if event.detail else "")
     if event.kind is EventKind.SIGHTED:
         return f"{title} can be seen again" + (f", {end}" if event.expires_at else "")
     if event.kind is EventKind.RESOLVED:
@@ -87,11 +89,12 @@ def facts(event: Event) -> list[tuple[str, str]]:
     traits, dated = event.traits, event.aspect in (EXPIRY, BLIND) and event.expires_at is not None
     rows = [
         ("News", _news(event)),
-        ("Do", "" if event.kind.closes else action(event.severity, event.aspect)),
+        ("Do", "" if _needs_nobody(event) else action(event.severity, event.aspect)),
         ("Owner", traits.owner),
         ("Runbook", traits.runbook),
         ("Used by", ", ".join(traits.used_by)),
         ("Item", f"{event.item_kind} {event.item}"),
+        ("Also in", ", ".join(event.places)),
         ("Category", traits.category),
         ("Issued", say_time(event.issued_at) if dated and event.issued_at else ""),
         ("Known from", _SOURCES.get(event.basis, "") if dated and event.basis else ""),
@@ -99,12 +102,29 @@ def facts(event: Event) -> list[tuple[str, str]]:
     return [(label, said) for label, value in rows if (said := plain(value))]
 
 
+def _needs_nobody(event: Event) -> bool:
+    return event.kind.closes or event.kind is EventKind.ACKNOWLEDGED
+
+
 def _news(event: Event) -> str:
-    if event.kind is EventKind.REPEATED:
-        return "reminder, still open"
-    if event.kind is EventKind.WORSENED:
-        return f"worse, was {event.before.word}"
-    return f"better, was {event.before.word}" if event.kind is EventKind.EASED else ""
+    said = {
+        EventKind.REPEATED: "reminder, still open",
+        EventKind.WORSENED: f"worse, was {event.before.word}",
+        EventKind.EASED: f"better, was {event.before.word}",
+        EventKind.ESCALATED: "escalated, nobody has acknowledged it",
+    }.get(event.kind, "")
+    return ", ".join(filter(None, (said, _rung(event.rung))))
+
+
+def _rung(label: str) -> str:
+    """`14d`, `33%`, `-1d` or `0d` of its ladder, in words."""
+    if not label:
+        return ""
+    if label.endswith("%"):
+        return f"{label} of its lifetime left"
+    if not label.strip("0wdhms"):
+        return "its end has come"
+    return f"{label.removeprefix('-')} after its end" if label.startswith("-") else f"{label} before its end"
 
 
 def _end(event: Event, now: datetime) -> str:

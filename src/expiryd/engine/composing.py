@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from html import escape
 
 from expiryd.api import Message, Severity, Thread
-from expiryd.core.grouping import Draft
-from expiryd.core.render import by_urgency, render
+from expiryd.core.grouping import Draft, Purpose, keyed
+from expiryd.core.model import Event
+from expiryd.core.render import Found, Occasion, by_urgency, counted, render
+from expiryd.core.wording import plain, say_time
 from expiryd.engine.ledger import Ledger
+
+MOST_CARRIED = 1_000
+"""So many events travel with a message; of the others, which its text counts too, only their number."""
 
 
 def compose(draft: Draft, key: str, now: datetime, thread: Thread | None, ledger: Ledger) -> Message:
     """The message of one draft. A thread goes on firing while any matter of its item and generation is open."""
     events = by_urgency([parcel.event for parcel in draft.parcels])
-    wording = render(events, now)
+    firsts = _found(events, ledger) if draft.purpose is Purpose.FIRST_LOOK else ()
+    wording = render(events, now, Occasion(firsts, is_digest=draft.purpose is Purpose.DIGEST))
     open_ones = [event for event in events if not event.kind.closes]
     return Message(
         key=key,
@@ -25,15 +33,36 @@ def compose(draft: Draft, key: str, now: datetime, thread: Thread | None, ledger
         severity=max((event.severity for event in open_ones), default=Severity.HEALTHY),
         firing=bool(open_ones) if thread is None else _is_open(thread, ledger),
         at=now,
-        events=tuple(events),
+        events=tuple(events[:MOST_CARRIED]),
         thread=thread,
+        beyond=counted(events[MOST_CARRIED:]),
     )
 
 
-def message_key(installation: str, notifier: str, parcels: Sequence[int]) -> str:
+def farewell(thread: Thread, key: str, now: datetime, most: int, ledger: Ledger) -> Message:
+    """The last word in a conversation that ends for want of a place, though its matter goes on."""
+    state = ledger.get(thread.item)
+    title = plain(state.observation.title or state.observation.id) if state else thread.item
+    text = (
+        f"{title} is still open, but what is more severe takes its place here: at most {most} conversations are kept "
+        "at once (`max_active`). `expiryd alerts` lists it, and its next news opens a conversation again if there is "
+        f"a place.\n\nexpiryd, {say_time(now)}\n"
+    )
+    html = f"<!doctype html><html><body><p>{escape(text)}</p></body></html>"
+    subject = f"MOVED: {title} is still open, but makes room for what is more severe"
+    return Message(key, subject, text, html, Severity.HEALTHY, firing=False, at=now, thread=thread)
+
+
+def message_key(installation: str, notifier: str, parcels: Sequence[int], purpose: Purpose = Purpose.NEWS) -> str:
     """Made of what is sent, so that it is the same however often it is tried."""
     words = f"{installation}|{notifier}|{','.join(map(str, sorted(parcels)))}"
-    return sha256(words.encode()).hexdigest()[:32]
+    return keyed(purpose, sha256(words.encode()).hexdigest()[:32])
+
+
+def _found(events: Sequence[Event], ledger: Ledger) -> list[Found]:
+    """All that each source shows by now, also what is healthy."""
+    sources = dict.fromkeys(event.collector for event in events)
+    return [Found(name, Counter(state.severity for state in ledger.of(name) if not state.is_own)) for name in sources]
 
 
 def _is_open(thread: Thread, ledger: Ledger) -> bool:

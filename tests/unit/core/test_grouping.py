@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expiryd.core.grouping import MOST_THREADS, Plan, plan
-from expiryd.core.model import BLIND, EXPIRY, Event, EventKind, ItemId, Severity
+from expiryd.core.grouping import Manner, Plan, Purpose, keyed, plan, purpose_of
+from expiryd.core.model import BLIND, EXPIRY, Event, EventKind, ItemId, Severity, Traits
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RAISED, WORSENED, RESOLVED = EventKind.RAISED, EventKind.WORSENED, EventKind.RESOLVED
@@ -125,21 +127,79 @@ def test_the_most_severe_thread_goes_first_and_older_before_newer_of_the_same() 
     assert drafts(plan(owed, threaded=True)) == [[4], [2], [5], [1], [3]]
 
 
-def test_a_crowd_of_new_threads_leaves_as_one_digest_and_known_threads_stay_their_own() -> None:
-    new = [parcel(n, item=f"certs/{n}") for n in range(MOST_THREADS + 1)]
-    known = [
-        parcel(100, WORSENED, item="certs/known", severity=Severity.CRITICAL, told=True),
-        parcel(101, RESOLVED, item="certs/over", told=True),
-    ]
-    made = plan([*new, *known], threaded=True)
-    assert drafts(made) == [[100], [p.id for p in new], [101]]
-    assert [draft.thread for draft in made.drafts] == [("certs/known", "g"), None, ("certs/over", "g")]
-    assert len(plan(new[1:], threaded=True).drafts) == MOST_THREADS
+def test_a_message_that_goes_again_is_for_what_it_was_for() -> None:
+    for purpose in (Purpose.DIGEST, Purpose.FIRST_LOOK):
+        key = keyed(purpose, "0123")
+        made = plan([parcel(1, batch=key)], threaded=True, manner=Manner("summary"))
+        assert [(draft.purpose, draft.thread, draft.batch) for draft in made.drafts] == [(purpose, None, key)]
+    for key in (keyed(Purpose.NEWS, "0123"), "k", "other-0123", ""):
+        assert purpose_of(key) is Purpose.NEWS
 
 
-def test_a_crowd_of_items_that_nobody_was_told_of_is_gone_in_one_message() -> None:
-    gone = [parcel(n, EventKind.VANISHED, item=f"certs/{n}") for n in range(MOST_THREADS + 1)]
-    assert drafts(plan(gone, threaded=True)) == [[p.id for p in gone]]
+# ── first looks ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def firsts(*numbers: int) -> list[Parcel]:
+    made = [parcel(n, item=f"new/{n}") for n in numbers]
+    return [replace(each, event=replace(each.event, is_first=True)) for each in made]
+
+
+def test_a_first_look_is_one_summary_in_nobodys_thread_beside_the_other_news() -> None:
+    owed = [*firsts(1, 2), parcel(3, severity=Severity.EXPIRED)]
+    for threaded in (True, False):
+        made = plan(owed, threaded=threaded, manner=Manner("summary"))
+        assert drafts(made) == [[3], [1, 2]]
+        assert [draft.purpose for draft in made.drafts] == [Purpose.NEWS, Purpose.FIRST_LOOK]
+        assert made.drafts[1].thread is None
+
+
+def test_a_first_look_may_be_told_like_anything_else() -> None:
+    assert drafts(plan(firsts(1, 2), threaded=True, manner=Manner("each"))) == [[1], [2]]
+    assert drafts(plan([*firsts(1), parcel(2)], threaded=False, manner=Manner("each"))) == [[1, 2]]
+
+
+def test_a_silent_first_look_says_why_nothing_is_told() -> None:
+    made = plan([*firsts(1), parcel(2)], threaded=False, manner=Manner("silent"))
+    assert (drafts(made), made.suppressed) == ([[2]], {1: "seen by the first look at its source (`first_look`)"})
+
+
+def test_what_became_of_it_since_and_what_was_told_before_is_no_first_look() -> None:
+    (first,) = firsts(1)
+    worse = Parcel(2, replace(first.event, kind=WORSENED, is_first=False))
+    made = plan([first, worse], threaded=False, manner=Manner("silent"))
+    assert (drafts(made), list(made.superseded)) == ([[2]], [1])
+    made = plan([replace(first, told=True)], threaded=False, manner=Manner("silent"))
+    assert drafts(made) == [[1]]
+
+
+# ── what is alike ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def owned(number: int, owner: str, *, ends: datetime | None = None, **more: Any) -> Parcel:
+    made = parcel(number, item=f"certs/{number}", **more)
+    return replace(made, event=replace(made.event, traits=Traits(owner=owner), expires_at=ends))
+
+
+def test_what_is_alike_leaves_together_and_the_most_severe_group_first() -> None:
+    owed = [owned(1, "a"), owned(2, "b", severity=Severity.CRITICAL), owned(3, "a"), owned(4, "")]
+    assert drafts(plan(owed, threaded=False, manner=Manner(group_by=("owner",)))) == [[2], [1, 3], [4]]
+    assert drafts(plan(owed, threaded=False, manner=Manner(group_by=("severity",)))) == [[2], [1, 3, 4]]
+    both = Manner(group_by=("owner", "severity", "category", "kind", "collector"))
+    assert drafts(plan(owed, threaded=False, manner=both)) == [[2], [1, 3], [4]]
+
+
+def test_days_are_those_of_the_zone_and_without_an_end_there_is_no_day() -> None:
+    late = datetime(2030, 1, 1, 23, 30, tzinfo=UTC)
+    ends = (late, datetime(2030, 1, 2, 12, tzinfo=UTC), datetime.max.replace(tzinfo=UTC), None)
+    owed = [owned(n, "", ends=end) for n, end in enumerate(ends)]
+    assert drafts(plan(owed, threaded=False, manner=Manner(group_by=("day",)))) == [[0], [1], [2], [3]]
+    berlin = Manner(group_by=("day",), zone=ZoneInfo("Europe/Berlin"))
+    assert drafts(plan(owed, threaded=False, manner=berlin)) == [[0, 1], [2], [3]]
+
+
+def test_a_conversation_stays_about_one_item_whatever_it_is_like() -> None:
+    owed = [owned(1, "a"), owned(2, "a")]
+    assert drafts(plan(owed, threaded=True, manner=Manner(group_by=("owner",)))) == [[1], [2]]
 
 
 owed = st.lists(
@@ -176,4 +236,4 @@ def test_every_parcel_ends_in_exactly_one_place(parcels: list[Parcel], threaded:
             assert {(p.event.item, p.event.generation) for p in draft.parcels} == {draft.thread}
     told = [parcel.event for draft in made.drafts for parcel in draft.parcels]
     assert len({(e.item, e.aspect, e.generation) for e in told}) == len(told)
-    assert len(made.drafts) <= 1 if not threaded else sum(d.thread is None for d in made.drafts) <= 1
+    assert all(draft.thread for draft in made.drafts) if threaded else len(made.drafts) <= 1

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expiryd.core.grouping import Draft, plan
+from expiryd.core.grouping import Draft, Purpose, plan
 from expiryd.core.model import EXPIRY, Event, EventKind, ItemId, Severity
 from expiryd.core.pace import Rate
 from expiryd.core.storm import OVERFLOW, Admission, Limits, Open, Past, Sent, admit, day_of
@@ -74,7 +74,8 @@ def test_what_fits_goes_and_is_no_storm() -> None:
 def test_the_last_seat_is_a_digest_of_all_that_is_left_over_so_that_people_hear_at_once_that_there_is_more() -> None:
     got = admit(threads(*map(parcel, range(60))), past(), FEW, NOW)
     assert ids(got.send) == [[0], [1]]
-    assert got.digest == Draft(got.digest.parcels if got.digest else ())  # in nobody's thread
+    assert got.digest is not None
+    assert (got.digest.thread, got.digest.purpose) == (None, Purpose.DIGEST)
     assert ids([got.digest] if got.digest else []) == [list(range(2, 60))]
     assert (got.hold, got.storming) == ({}, True)
 
