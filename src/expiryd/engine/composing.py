@@ -39,7 +39,7 @@ def compose(draft: Draft, key: str, now: datetime, thread: Thread | None, ledger
     )
 
 
-def farewell(thread: Thread, key: str, now: datetime, most: int, ledger: Ledger) -> Message:
+def farewell(thread: Thread, ledger: Ledger, now: datetime, most: int) -> Message:
     """The last word in a conversation that ends for want of a place, though its matter goes on."""
     state = ledger.get(thread.item)
     title = plain(state.observation.title or state.observation.id) if state else thread.item
@@ -50,6 +50,7 @@ def farewell(thread: Thread, key: str, now: datetime, most: int, ledger: Ledger)
     )
     html = f"<!doctype html><html><body><p>{escape(text)}</p></body></html>"
     subject = f"MOVED: {title} is still open, but makes room for what is more severe"
+    key = sha256(f"{ledger.installation}|{thread.item}|{thread.generation}|{now.isoformat()}".encode()).hexdigest()[:32]
     return Message(key, subject, text, html, Severity.HEALTHY, firing=False, at=now, thread=thread)
 
 

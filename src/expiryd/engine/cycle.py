@@ -87,7 +87,8 @@ class Cycle:
 
         def watched(state: ItemState) -> bool:
             if state.collector == SELF:
-                return state.id.removeprefix(f"{SELF}/notifier/") in notifiers
+                sort, _, name = state.id.removeprefix(f"{SELF}/").partition("/")
+                return sort not in ("notifier", "storm") or name in notifiers
             return state.collector in collectors
 
         orphans = [state for state in self.ledger.all() if not watched(state)]

@@ -211,16 +211,12 @@ class Daemon:
         failed = self.looks_failed[name] = self.looks_failed.get(name, 0) + 1
         self.schedule.retry(name, RETRY_FIRST * (1 << min(failed - 1, 10)))
 
-    async def _complain(self, notifier: str, finding: Finding | None) -> None:
-        """A notifier's trouble is an item that the other notifiers tell of."""
+    async def _complain(self, about: str, finding: Finding | None) -> None:
+        """The trouble of a notifier (`notifier/NAME`) and the storm at one (`storm/NAME`) are items of the daemon."""
         if self.graph.cycle is None:
             return
-        seen = Observation(
-            f"notifier/{notifier}",
-            kind="notifier",
-            title=f"notifier {notifier}",
-            findings=(finding,) if finding else (),
-        )
+        title = f"notifier {about.partition('/')[2]}"
+        seen = Observation(about, kind="notifier", title=title, findings=(finding,) if finding else ())
         self.told_of(await self.graph.cycle.observe([seen]))
 
     def told_of(self, events: list[Event]) -> None:
@@ -293,6 +289,9 @@ class Daemon:
                 rules=self._rules,
                 complain=self._complain,
                 group_wait=graph.audience.group_wait,
+                storm=graph.config.policy.storm,
+                first_look=graph.config.policy.first_look,
+                zone=graph.config.daemon.timezone,
             )
         )
         self._graph, self.reload_error = graph, ""

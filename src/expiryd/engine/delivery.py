@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from expiryd.api import (
     AuthError,
@@ -24,14 +24,17 @@ from expiryd.api import (
     Thread,
     TransientError,
 )
+from expiryd.config.storm import StormConfig
 from expiryd.core.duration import format_duration
-from expiryd.core.grouping import Draft, plan
-from expiryd.core.model import Event, Finding, ItemId, ItemState
+from expiryd.core.grouping import Draft, FirstLook, Manner, Plan, Purpose, plan
+from expiryd.core.model import Alert, Event, Finding, ItemId, ItemState
 from expiryd.core.muting import Mute, Muting, nothing_muted
 from expiryd.core.pace import GIVE_UP_AFTER, Rate, backoff
 from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
-from expiryd.engine.composing import compose, message_key
+from expiryd.core.storm import OVERFLOW, Open
+from expiryd.engine.admission import Door
+from expiryd.engine.composing import compose, farewell, message_key
 from expiryd.engine.ledger import Ledger
 from expiryd.engine.lettering import reword
 from expiryd.engine.metrics import Metrics
@@ -44,6 +47,11 @@ LEASE = timedelta(minutes=10)
 NOTICEABLE = 3
 """So many failed attempts in a row are told through the other notifiers."""
 IDLE = timedelta(seconds=30)
+MOST_LEASED = 250_000
+"""In one round, so that the digest of a storm is one message."""
+MANY = 2_000
+P = ParamSpec("P")
+R = TypeVar("R")
 STORE_PATIENCE = timedelta(seconds=5)
 
 
@@ -58,10 +66,13 @@ class Depot:
     metrics: Metrics
     rules: Callable[[ItemState], Rules]
     complain: Callable[[str, Finding | None], Awaitable[None]]
-    """Tell the others that this notifier is in trouble (or, with None, that it is well again)."""
+    """Have it told that `notifier/NAME` is in trouble or `storm/NAME` rages (or, with None, that it is over)."""
     mutes: Callable[[str, datetime], Muting] = lambda _notifier, _now: nothing_muted
     """What, at this moment, keeps words from being said to this notifier."""
     group_wait: timedelta = timedelta(0)
+    storm: StormConfig = field(default_factory=StormConfig)
+    first_look: FirstLook = "each"
+    zone: tzinfo = UTC
 
 
 @dataclass(slots=True)
@@ -114,48 +125,110 @@ class Courier:
         if self.resume_at is not None and now < self.resume_at:
             return False
         horizon = now + self.depot.group_wait
-        parcels = await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon)
+        parcels = await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon, limit=MOST_LEASED)
         if not parcels:
+            await self._door().admit((), (), now)  # the end of a storm is news, too
             return False
-        todo = plan(parcels, threaded=self.notifier.threaded, mute=self.depot.mutes(self.name, now))
-        await self._settle_silent(todo.superseded, Fate.SUPERSEDED, parcels, now)
-        await self._settle_silent(todo.suppressed, Fate.SUPPRESSED, parcels, now)
-        await self._hold(todo.held)
-        drafts = list(todo.drafts)
-        done = todo.superseded.keys() | todo.suppressed.keys() | todo.held.keys()
-        left = {p.id: p for p in parcels if p.id not in done}
+        todo = await _aside(self._plan, parcels, now)
+        await self._settle_silent(todo.superseded, Fate.SUPERSEDED, now)
+        await self._settle_silent(todo.suppressed, Fate.SUPPRESSED, now)
+        admitted = await self._door().admit(todo.drafts, parcels, now)
+        held = {**todo.held, **admitted.hold}
+        await self._hold(held, parcels)
+        done = todo.superseded.keys() | todo.suppressed.keys() | held.keys()
+        left = {parcel.id: parcel for parcel in parcels if parcel.id not in done}
+        drafts = [*admitted.send, *([admitted.digest] if admitted.digest else [])]
         while drafts and not self._stopping:
-            draft = drafts.pop(0)
-            carried = [left.pop(parcel.id) for parcel in draft.parcels]
-            if not await self._carry(draft, carried):
+            if not await self._carry(drafts.pop(0), left):
                 break
+        else:
+            await self._evict(admitted.evict)
         await self._give_back(list(left.values()), self.resume_at or now)
         return self.resume_at is None and not self._stopping
 
+    def _plan(self, parcels: Sequence[Parcel], now: datetime) -> Plan:
+        manner = Manner(self.depot.first_look, self.config.group_by, self.depot.zone)
+        mute = self.depot.mutes(self.name, now)
+        return plan(parcels, threaded=self.notifier.threaded, mute=mute, manner=manner)
+
+    def _door(self) -> Door:
+        depot, limits = self.depot, self.depot.storm.limits(self.config.daily)
+        return Door(self.name, self.notifier.threaded, limits, depot.zone, depot.store, depot.ledger, depot.complain)
+
     # ── one message ───────────────────────────────────────────────────────────────────────────────────
 
-    async def _carry(self, draft: Draft, parcels: Sequence[Parcel]) -> bool:
-        """Send one message. False when the notifier is to be left alone for a while."""
+    async def _carry(self, draft: Draft, left: dict[int, Parcel]) -> bool:
+        """Send one message and take what it settles out of `left`. False when the notifier is to be left alone.
+
+        What is refused for good goes again in halves: one bad matter must not take the others with it.
+        """
+        pieces, halvings = [draft], len(draft.parcels).bit_length()
+        refused: list[tuple[Sequence[Parcel], str]] = []
+        goes_on = True
+        while pieces and goes_on and not self._stopping:
+            piece = pieces.pop(0)
+            parcels = [left[parcel.id] for parcel in piece.parcels]
+            failure = await self._attempt(piece, parcels)
+            if _is_final(failure) and len(parcels) > 1 and halvings:
+                halvings -= 1
+                pieces[:0] = _halves(piece)
+                continue
+            if _is_final(failure):
+                refused.append((parcels, str(failure)))
+            elif failure is not None:
+                await self._put_off(failure, parcels, piece)
+                goes_on = False
+            for parcel in parcels:
+                del left[parcel.id]
+        for rejects, reason in refused:
+            await self._bury(rejects, reason, self.depot.clock.now())
+        return goes_on
+
+    async def _attempt(self, draft: Draft, parcels: Sequence[Parcel]) -> DeliveryError | None:
+        """Send it once. Delivered, it is settled; why it was not is for the caller to judge."""
         await self._keep_to_rate()
         now = self.depot.clock.now()
         ids = [parcel.id for parcel in parcels]
-        key = draft.batch or message_key(self.depot.ledger.installation, self.name, ids)
-        usual = compose(draft, key, now, await self._thread(draft), self.depot.ledger)
+        key = self._key(draft)
+        usual = await _aside(compose, draft, key, now, await self._thread(draft.thread), self.depot.ledger)
         message, misworded = await reword(usual, self.stationery, self.depot.log)
         self.misworded = misworded or self.misworded
         await self.depot.store.dispatch(self.name, ids, key, now + LEASE)
         try:
             receipt = await self._send(message)
         except DeliveryError as failure:
-            return await self._failed(failure, parcels, key)
+            self.depot.metrics.failed(self.name, failure)
+            return failure
         await self._delivered(receipt, parcels, draft)
-        return True
+        return None
 
-    async def _thread(self, draft: Draft) -> Thread | None:
-        if draft.thread is None:
+    def _key(self, draft: Draft) -> str:
+        ids = [parcel.id for parcel in draft.parcels]
+        return draft.batch or message_key(self.depot.ledger.installation, self.name, ids, draft.purpose)
+
+    async def _evict(self, conversations: Sequence[Open]) -> None:
+        """Close the least severe conversations, whose places others have taken. One that fails stays open for now."""
+        for conversation in conversations:
+            await self._keep_to_rate()
+            now = self.depot.clock.now()
+            thread = await self._thread(conversation.thread)
+            if thread is None or self._stopping:
+                return
+            message = farewell(thread, self.depot.ledger, now, self._door().limits.max_active)
+            try:
+                await self._send(message)
+            except DeliveryError as failure:
+                self.depot.log.warning("conversation.stays", notifier=self.name, item=thread.item, reason=str(failure))
+                continue
+            forgotten = Settlement((), Fate.DELIVERED, now, thread=(*conversation.thread, ""))
+            await self.depot.store.settle(self.name, [forgotten])
+            self.depot.log.info("conversation.moved", notifier=self.name, item=thread.item)
+
+    async def _thread(self, key: tuple[ItemId, str] | None) -> Thread | None:
+        if key is None:
             return None
-        references = await self.depot.store.threads(self.name, [draft.thread])
-        return Thread(*draft.thread, references.get(draft.thread))
+        references = await self.depot.store.threads(self.name, [key])
+        return Thread(*key, references.get(key) or None)
 
     async def _send(self, message: Message) -> Receipt:
         started = self.sending_since = self.depot.clock.monotonic()
@@ -188,19 +261,15 @@ class Courier:
         now = self.depot.clock.now()
         thread = (*draft.thread, receipt.thread) if draft.thread and receipt.thread else None
         await self._settle(parcels, Settlement((), Fate.DELIVERED, now, proof=receipt.proof, thread=thread))
-        self.depot.ledger.settled([p.event for p in parcels], now, told, self.depot.rules)
+        await self._stamp(parcels, now, told)
         self.depot.metrics.delivered(self.name, now)
         self.depot.log.info("message.delivered", notifier=self.name, events=len(parcels), proof=receipt.proof)
         self.failures, self.resume_at = 0, None
         await self._recovered()
 
-    async def _failed(self, failure: DeliveryError, parcels: Sequence[Parcel], key: str) -> bool:
+    async def _put_off(self, failure: DeliveryError, parcels: Sequence[Parcel], draft: Draft) -> None:
         now = self.depot.clock.now()
-        reason = str(failure)
-        self.depot.metrics.failed(self.name, failure)
-        if isinstance(failure, PermanentError) and not isinstance(failure, AuthError):
-            await self._bury(parcels, reason, now)
-            return True
+        key, reason = self._key(draft), str(failure)
         self.failures += 1
         wish = failure.retry_after if isinstance(failure, TransientError) else None
         self.resume_at = now + (wish or backoff(self.failures, f"{self.name}:{key}"))
@@ -210,9 +279,9 @@ class Courier:
         if old:
             await self._bury(old, f"given up after {format_duration(GIVE_UP_AFTER)}: {reason}", now)
         if young:
-            await self.depot.store.postpone(
-                self.name, [p.id for p in young], self.resume_at, reason, key if ambiguous and not old else None
-            )
+            why = OVERFLOW + reason if draft.purpose is Purpose.DIGEST else reason  # a digest stays together
+            again = key if ambiguous and not old else None
+            await self.depot.store.postpone(self.name, [p.id for p in young], self.resume_at, why, again)
         self.depot.log.warning(
             "message.postponed", notifier=self.name, events=len(young), until=self.resume_at, reason=reason
         )
@@ -220,23 +289,27 @@ class Courier:
             await self._complain(Finding("auth-failed", Severity.CRITICAL, reason))
         elif self.failures >= NOTICEABLE:
             await self._complain(Finding("delivery-failing", Severity.CRITICAL, reason))
-        return False
 
     async def _bury(self, parcels: Sequence[Parcel], reason: str, now: datetime) -> None:
         """Dead letters are kept, counted and told through the others. The cooldown decides when to ask again."""
         await self._settle(parcels, Settlement((), Fate.DEAD, now, reason=reason))
-        self.depot.ledger.settled([p.event for p in parcels], now, given_up, self.depot.rules)
+        await self._stamp(parcels, now, given_up)
         self.depot.log.error("message.dead", notifier=self.name, events=len(parcels), reason=reason)
         await self._complain(Finding("dead-letter", Severity.WARNING, reason))
+
+    async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Callable[[Alert, datetime], Alert]) -> None:
+        """In pieces: a digest may be of a hundred thousand."""
+        for start in range(0, len(parcels), MANY):
+            events = [parcel.event for parcel in parcels[start : start + MANY]]
+            self.depot.ledger.settled(events, at, stamp, self.depot.rules)
+            await asyncio.sleep(0)
 
     async def _settle(self, parcels: Sequence[Parcel], settlement: Settlement) -> None:
         ids = [parcel.id for parcel in parcels]
         done = Settlement(ids, settlement.fate, settlement.at, settlement.reason, settlement.proof, settlement.thread)
         await self.depot.store.settle(self.name, [done])
 
-    async def _settle_silent(
-        self, reasons: dict[int, str], fate: Fate, parcels: Sequence[Parcel], now: datetime
-    ) -> None:
+    async def _settle_silent(self, reasons: dict[int, str], fate: Fate, now: datetime) -> None:
         """Not sent, on purpose: a row with its reason, so that nothing is dropped silently."""
         if not reasons:
             return
@@ -248,36 +321,38 @@ class Courier:
         )
         self.depot.metrics.suppressed(fate.value, len(reasons))
 
-    async def _hold(self, held: Mapping[int, Mute]) -> None:
+    async def _hold(self, held: Mapping[int, Mute], parcels: Sequence[Parcel]) -> None:
         """Not now, on purpose: still owed, with the reason and the moment at which it may be told."""
+        known = {parcel.id: parcel.reason for parcel in parcels} if held else {}
         together: dict[Mute, list[int]] = {}
         for parcel_id, mute in held.items():
             together.setdefault(mute, []).append(parcel_id)
         for mute, ids in together.items():
             if mute.until is not None:
                 await self.depot.store.hold(self.name, ids, mute.until, mute.reason)
-                self.depot.metrics.suppressed(mute.by or "held", len(ids))
+                fresh = sum(known[parcel_id] != mute.reason for parcel_id in ids)
+                self.depot.metrics.suppressed(mute.by or "held", fresh)
 
     async def _give_back(self, parcels: Sequence[Parcel], due: datetime) -> None:
-        by_batch: dict[str | None, list[int]] = {}
+        alike: dict[tuple[str, str | None], list[int]] = {}
         for parcel in parcels:
-            by_batch.setdefault(parcel.batch, []).append(parcel.id)
-        for batch, ids in by_batch.items():
-            await self.depot.store.postpone(self.name, ids, due, "waits its turn", batch)
+            alike.setdefault((parcel.reason or "waits its turn", parcel.batch), []).append(parcel.id)
+        for (reason, batch), ids in alike.items():
+            await self.depot.store.postpone(self.name, ids, due, reason, batch)
 
     # ── trouble of its own ────────────────────────────────────────────────────────────────────────────
 
     async def _complain(self, finding: Finding) -> None:
         if self.complaint != finding.code:
             self.complaint = finding.code
-            await self.depot.complain(self.name, finding)
+            await self.depot.complain(f"notifier/{self.name}", finding)
 
     async def _recovered(self) -> None:
         if self.misworded is not None:
             await self._complain(self.misworded)
         elif self.complaint or self._known_trouble():
             self.complaint = ""
-            await self.depot.complain(self.name, None)
+            await self.depot.complain(f"notifier/{self.name}", None)
 
     def _known_trouble(self) -> bool:
         """Also trouble told before a restart or a reload is over with the first delivery."""
@@ -315,3 +390,20 @@ def own_item(notifier: str) -> ItemId:
 def about(event: Event, notifier: str) -> bool:
     """Whether the event is this notifier's own trouble, which the others are to carry."""
     return event.item == own_item(notifier)
+
+
+def _is_final(failure: DeliveryError | None) -> bool:
+    return isinstance(failure, PermanentError) and not isinstance(failure, AuthError)
+
+
+def _halves(draft: Draft) -> list[Draft]:
+    middle = len(draft.parcels) // 2
+    return [replace(draft, parcels=half, batch=None) for half in (draft.parcels[:middle], draft.parcels[middle:])]
+
+
+async def _aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What may be about very many is done in a thread, and the event loop goes on."""
+    sized = args[0].parcels if isinstance(args[0], Draft) else args[0]
+    if isinstance(sized, Sequence) and len(sized) > MANY:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
