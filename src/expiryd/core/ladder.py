@@ -204,7 +204,7 @@ class Ladder:
         else:
             overtaken = accumulate(map(self.crossing, reversed(leads)), min)
             coming = min((moment for moment in overtaken if moment > now), default=None)
-        return None if coming == _NEVER else coming
+        return None if coming is _NEVER else coming
 
 
 def span_of(lifetime: Lifetime) -> timedelta | None:

@@ -1,12 +1,16 @@
-"""The rules an item is judged by, and how category, collector and item each have their say."""
+"""The rules an item is judged by, and how kind, category, collector and item each have their say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from expiryd.core.model import NO_LABELS, Severity, Traits
+from expiryd.core.ladder import CRITICAL, INFO, WARNING, Ladder, Lead, Scale, ShortLived, span_of
+from expiryd.core.model import NO_LABELS, Lifetime, Severity, Traits
+from expiryd.core.routing import Route
+from expiryd.core.windows import Window
+from expiryd.core.workdays import Workdays
 
 DAY = timedelta(days=1)
 
@@ -15,14 +19,17 @@ DAY = timedelta(days=1)
 class Rules:
     """By what an item is judged.
 
-    `critical`, `warning` and `info` are thresholds on the time remaining. `cooldown` says, by severity, how long after
-    it was told a matter is told again (longer than zero; None: never). `lifetime` dates what carries no date of its
-    own. After `blind_after` looks in a row that could not see an item, that is a matter of its own.
+    `critical`, `warning` and `info` are thresholds on the time remaining, `ladder` the points of it at which one is
+    reminded; for `short_lived` things shares take the place of what is too long, and with `workdays` all of it moves
+    to the working day before. `dynamic`: thresholds widen when this item's renewals took long. `hours` have
+    thresholds of their own. `cooldown` says, by severity, how long after it was told a matter is told again (longer
+    than zero; None: never). `lifetime` dates what carries no date of its own. After `blind_after` looks in a row that
+    could not see an item, that is a matter of its own. `routes` say to whom an open matter escalates.
     """
 
-    critical: timedelta = 7 * DAY
-    warning: timedelta = 30 * DAY
-    info: timedelta = 45 * DAY
+    critical: Lead = CRITICAL
+    warning: Lead = WARNING
+    info: Lead = INFO
     cooldown: Mapping[Severity, timedelta | None] = field(
         default_factory=lambda: {
             Severity.INFO: None,
@@ -33,17 +40,51 @@ class Rules:
     )
     lifetime: timedelta | None = None
     blind_after: int = 2
+    ladder: tuple[Lead, ...] = ()
+    short_lived: ShortLived | None = None
+    workdays: Workdays | None = None
+    dynamic: bool = False
+    hours: tuple[Hours, ...] = ()
+    routes: tuple[Route, ...] = ()
+    scale: Scale = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        scale = Scale(self.critical, self.warning, self.info, self.ladder, self.short_lived)
+        object.__setattr__(self, "scale", scale)
+
+    def ladder_of(self, lifetime: Lifetime | None, took: Sequence[timedelta] = ()) -> Ladder | None:
+        """Thresholds and rungs of this lifetime; None without an end. `took`: how long its last renewals took."""
+        if lifetime is None or lifetime.expires_at is None:
+            return None
+        leads = self.scale.leads(span_of(lifetime), took if self.dynamic else ())
+        return Ladder(lifetime.expires_at, leads, self.workdays)
+
+    def at(self, now: datetime) -> Rules:
+        """The rules of this hour."""
+        return next((hours.rules for hours in self.hours if hours.window.contains(now)), self) if self.hours else self
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """The rules while a window is open."""
+
+    window: Window
+    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """What one level (category, collector or item) says about the things below it. None and empty: no opinion."""
+    """What one level (kind, category, collector or item) says about the things below it. None and empty: no opinion."""
 
-    critical: timedelta | None = None
-    warning: timedelta | None = None
-    info: timedelta | None = None
+    critical: Lead | None = None
+    warning: Lead | None = None
+    info: Lead | None = None
     cooldown: Mapping[Severity, timedelta | None] | None = None
     lifetime: timedelta | None = None
+    ladder: tuple[Lead, ...] | None = None
+    short_lived: ShortLived | None = None
+    is_never_short: bool = False
+    dynamic: bool | None = None
     title: str = ""
     category: str = ""
     owner: str = ""
@@ -68,29 +109,35 @@ class Resolved:
 
 
 def amend(rules: Rules, say: Say) -> Rules:
-    """The rules with one level's thresholds laid over them."""
+    """The rules with one level's word laid over them, at every hour."""
     if say is NOTHING_SAID:
         return rules
-    return replace(
-        rules,
-        critical=rules.critical if say.critical is None else say.critical,
-        warning=rules.warning if say.warning is None else say.warning,
-        info=rules.info if say.info is None else say.info,
-        lifetime=rules.lifetime if say.lifetime is None else say.lifetime,
-        cooldown=rules.cooldown if say.cooldown is None else {**rules.cooldown, **say.cooldown},
-    )
+    said = {name: value for name in _AMENDED if (value := getattr(say, name)) is not None}
+    if say.cooldown is not None:
+        said["cooldown"] = {**rules.cooldown, **say.cooldown}
+    if say.is_never_short:
+        said["short_lived"] = None
+    hours = tuple(Hours(hours.window, amend(hours.rules, say)) for hours in rules.hours)
+    return replace(rules, **said, hours=hours) if said else rules
 
 
-def resolve(base: Rules, categories: Mapping[str, Say], collector: Say, item: Say, seen: Traits) -> Resolved:
-    """Whose word counts: the item's own settings, what the source says, the collector's, the category's."""
-    category = item.category or seen.category or collector.category
-    kind = categories.get(category, NOTHING_SAID)
-    rules = amend(amend(amend(base, kind), collector), item)
+def resolve(
+    base: Rules, categories: Mapping[str, Say], collector: Say, item: Say, seen: Traits, *, kind: Say = NOTHING_SAID
+) -> Resolved:
+    """Whose word counts: the item's own settings, what the source says, the collector's, the category's, the kind's."""
+    name = item.category or seen.category or collector.category or kind.category
+    category = categories.get(name, NOTHING_SAID)
+    rules = base
+    for say in (kind, category, collector, item):
+        rules = amend(rules, say)
     traits = Traits(
-        category=category,
-        owner=item.owner or seen.owner or collector.owner or kind.owner,
-        runbook=item.runbook or seen.runbook or collector.runbook or kind.runbook,
+        category=name,
+        owner=item.owner or seen.owner or collector.owner or category.owner or kind.owner,
+        runbook=item.runbook or seen.runbook or collector.runbook or category.runbook or kind.runbook,
         used_by=item.used_by or seen.used_by,
-        labels={**kind.labels, **collector.labels, **seen.labels, **item.labels},
+        labels={**kind.labels, **category.labels, **collector.labels, **seen.labels, **item.labels},
     )
     return Resolved(rules, traits, item)
+
+
+_AMENDED = ("critical", "warning", "info", "lifetime", "ladder", "short_lived", "dynamic")

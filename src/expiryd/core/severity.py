@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import accumulate
 
 from expiryd.core.model import EXPIRY, Basis, Lifetime, Measure, Observation, Severity
 from expiryd.core.rules import Rules
 
 NOT_YET_VALID = "not-yet-valid"
-_INSTANT = timedelta(microseconds=1)
+NO_HISTORY: Sequence[timedelta] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,23 @@ class Verdict:
     detail: str = ""
 
 
-def severity_of(expires_at: datetime, rules: Rules, now: datetime) -> Severity:
-    """By the time remaining, to the microsecond: no rounding, no clamping."""
-    remaining = expires_at - now
-    if remaining <= timedelta(0):
-        return Severity.EXPIRED
-    if remaining < rules.critical:
-        return Severity.CRITICAL
-    if remaining < rules.warning:
-        return Severity.WARNING
-    return Severity.INFO if remaining < rules.info else Severity.HEALTHY
+def severity_of(lifetime: Lifetime, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY) -> Severity:
+    """By the time remaining, to the microsecond: no rounding, no clamping. Healthy without an end."""
+    ladder = rules.at(now).ladder_of(lifetime, took)
+    return Severity.HEALTHY if ladder is None else ladder.severity(now)
 
 
-def judge(seen: Observation, rules: Rules, now: datetime) -> tuple[Verdict, ...]:
-    """Every aspect that is worse than healthy, one verdict each."""
-    verdicts = _of_lifetime(seen.lifetime, rules, now)
+def worst_hour(lifetime: Lifetime, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY) -> Severity:
+    """What it would be now at the most severe hour of the week."""
+    ladders = (hour.ladder_of(lifetime, took) for hour in (rules, *(hours.rules for hours in rules.hours)))
+    return max(ladder.severity(now) if ladder else Severity.HEALTHY for ladder in ladders)
+
+
+def judge(
+    seen: Observation, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
+) -> tuple[Verdict, ...]:
+    """Every aspect that is worse than healthy, one verdict each. `took`: how long the last renewals took."""
+    verdicts = _of_lifetime(seen.lifetime, rules, now, took)
     if not seen.findings and not seen.measures:
         return tuple(verdicts)
     verdicts += [Verdict(finding.code, finding.severity, finding.detail) for finding in seen.findings]
@@ -62,45 +64,58 @@ def end_is_unknown(seen: Observation) -> bool:
     return lifetime.expires_at is None and lifetime.basis is not Basis.NONE
 
 
-def next_change(lifetime: Lifetime | None, rules: Rules, now: datetime) -> datetime | None:
-    """The next moment at which time alone changes the verdict, or None when it never will."""
+def next_change(
+    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
+) -> datetime | None:
+    """The next moment at which time alone changes the verdict, or None when it never will.
+
+    With rules that change by the hour it is the next at which any hour's verdict does.
+    """
     if lifetime is None:
         return None
-    # a threshold inside a more urgent one never shows
-    leads = accumulate((timedelta(0), rules.critical, rules.warning, rules.info), max)
-    moments = [_passes(lifetime.expires_at, lead, now) for lead in leads]
+    moments = []
+    for hour in (rules, *(hours.rules for hours in rules.hours)):
+        ladder = hour.ladder_of(lifetime, took)
+        if ladder is not None:
+            moments.append(ladder.next_severity(now))
     if lifetime.not_before is not None and lifetime.not_before > now:
         moments.append(lifetime.not_before)
+    return earliest(*moments)
+
+
+def next_hour(rules: Rules, now: datetime) -> datetime | None:
+    """The next moment at which other rules are in force."""
+    return earliest(*(hours.window.next_edge(now) for hours in rules.hours))
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def blindness(lifetime: Lifetime | None, rules: Rules, now: datetime) -> Severity:
-    """Blindness weighs what it hides: critical when the last known end is that near or past, else warning."""
-    if lifetime is None or lifetime.expires_at is None:
-        return Severity.WARNING
-    return max(Severity.WARNING, min(severity_of(lifetime.expires_at, rules, now), Severity.CRITICAL))
+def blindness(
+    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
+) -> Severity:
+    """Blindness weighs what it hides, whatever the hour: critical when the last known end is that near or past."""
+    ladder = rules.ladder_of(lifetime, took)
+    hidden = Severity.HEALTHY if ladder is None else ladder.severity(now)
+    return max(Severity.WARNING, min(hidden, Severity.CRITICAL))
 
 
-def next_blindness(lifetime: Lifetime | None, rules: Rules, now: datetime) -> datetime | None:
+def next_blindness(
+    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
+) -> datetime | None:
     """The next moment at which time alone makes blindness weigh more, or None when it never will."""
-    return _passes(lifetime.expires_at if lifetime else None, rules.critical, now)
+    ladder = rules.ladder_of(lifetime, took)
+    return None if ladder is None else ladder.next_critical(now)
 
 
-def _passes(end: datetime | None, lead: timedelta, now: datetime) -> datetime | None:
-    """The first moment with less than `lead` left (for zero: with none left), or None when it is not to come."""
-    if end is None or end <= now or end - now < lead:
-        return None
-    return end - lead + (_INSTANT if lead else timedelta(0))
-
-
-def _of_lifetime(lifetime: Lifetime | None, rules: Rules, now: datetime) -> list[Verdict]:
+def _of_lifetime(lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     if lifetime is None:
         return verdicts
-    if lifetime.expires_at is not None:
-        severity = severity_of(lifetime.expires_at, rules, now)
-        if severity is not Severity.HEALTHY:
-            verdicts.append(Verdict(EXPIRY, severity))
+    severity = severity_of(lifetime, rules, now, took)
+    if severity is not Severity.HEALTHY:
+        verdicts.append(Verdict(EXPIRY, severity))
     if lifetime.not_before is not None and lifetime.not_before > now:
         verdicts.append(Verdict(NOT_YET_VALID, Severity.WARNING, "its validity has not begun"))
     return verdicts

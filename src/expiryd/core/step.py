@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from expiryd.core.duration import later
+from expiryd.core.matter import Terms, Word, advance, escalate, next_word
 from expiryd.core.model import (
     BLIND,
     EXPIRY,
@@ -23,7 +23,17 @@ from expiryd.core.model import (
 )
 from expiryd.core.rules import Resolved, Rules
 from expiryd.core.settle import settle
-from expiryd.core.severity import Verdict, blindness, judge, next_blindness, next_change, overall
+from expiryd.core.severity import (
+    Verdict,
+    blindness,
+    earliest,
+    judge,
+    next_blindness,
+    next_change,
+    next_hour,
+    overall,
+    worst_hour,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +53,18 @@ def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved,
     settled = settle(seen, by, rotated_at)
     if before is not None and _unchanged(before, settled, now):
         return Step(before)
-    severity, verdicts = _judged(settled, by.rules, now)
     state = ItemState(
         id=item,
         collector=before.collector if before else collector_of(item),
         observation=settled,
-        severity=severity,
+        severity=Severity.UNKNOWN,
         first_seen=before.first_seen if before else now,
         rotated_at=rotated_at,
+        past=before.past if before else (),
+        took=before.took if before else (),
     )
-    return _transition(before, state, verdicts, by.rules, now)
+    severity, verdicts = _judged(state, before.alerts if before else (), by.rules, now)
+    return _transition(before, replace(state, severity=severity), verdicts, by.rules, now)
 
 
 def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
@@ -62,7 +74,7 @@ def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
     elif before.blind_looks and before.severity is Severity.UNKNOWN:
         severity, verdicts = Severity.UNKNOWN, ()  # missed before it was ever seen: there is nothing to judge yet
     else:
-        severity, verdicts = _judged(before.observation, rules, now)
+        severity, verdicts = _judged(before, before.alerts, rules, now)
     state = before if before.severity is severity else replace(before, severity=severity)
     return _transition(before, state, verdicts, rules, now)
 
@@ -113,14 +125,16 @@ def given_up(alert: Alert, at: datetime) -> Alert:
 
 
 def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
-    """When to evaluate again, if no look does so before: a threshold crossed or a cooldown over."""
-    return _wake_at(state.alerts, state.observation, rules, now)
+    """When to evaluate again, if no look does so before. What was due already and is not judged yet stays due."""
+    due = state.wake_at if state.wake_at is not None and state.wake_at <= now else None
+    return earliest(due, _wake_at(state, rules, now))
 
 
-def news(kind: EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
-    """What there is to tell of an open matter, as things stand."""
-    return _event(
-        kind,
+def news(word: Word | EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
+    """What there is to tell of an open matter. `known`: as it was before, None when it has just begun."""
+    said = Word(word) if isinstance(word, EventKind) else word
+    event = _event(
+        said.kind,
         state,
         aspect=alert.aspect,
         generation=alert.generation,
@@ -129,6 +143,7 @@ def news(kind: EventKind, state: ItemState, alert: Alert, known: Alert | None, n
         detail=alert.detail,
         now=now,
     )
+    return replace(event, rung=said.rung, notify=said.notify) if said.rung or said.notify else event
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,15 +166,33 @@ def _unchanged(before: ItemState, settled: Observation, now: datetime) -> bool:
     return not before.blind_looks and before.observation == settled and (before.wake_at is None or now < before.wake_at)
 
 
-def _judged(seen: Observation, rules: Rules, now: datetime) -> tuple[Severity, tuple[Verdict, ...]]:
-    verdicts = judge(seen, rules, now)
-    return overall(seen, verdicts), verdicts
+def _judged(
+    state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime
+) -> tuple[Severity, tuple[Verdict, ...]]:
+    verdicts = judge(state.observation, rules, now, state.took)
+    if rules.hours:
+        verdicts = _held(verdicts, state, alerts, rules, now)
+    return overall(state.observation, verdicts), verdicts
+
+
+def _held(
+    verdicts: tuple[Verdict, ...], state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime
+) -> tuple[Verdict, ...]:
+    """A milder hour neither eases nor ends a matter that the next severe one would raise again."""
+    alert = next((a for a in alerts if a.aspect == EXPIRY and a.generation == state.generation), None)
+    lifetime = state.observation.lifetime
+    if alert is None or lifetime is None:
+        return verdicts
+    floor = min(alert.severity, worst_hour(lifetime, rules, now, state.took))
+    said = next((verdict.severity for verdict in verdicts if verdict.aspect == EXPIRY), Severity.HEALTHY)
+    others = (verdict for verdict in verdicts if verdict.aspect != EXPIRY)
+    return (Verdict(EXPIRY, floor), *others) if floor > said else verdicts
 
 
 def _blind_verdicts(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> tuple[Verdict, ...]:
     """Blindness, and the other open matters held as they are: not seeing is no news of them."""
     known = next((alert.detail for alert in state.alerts if alert.aspect == BLIND), "")
-    verdict = Verdict(BLIND, blindness(state.observation.lifetime, rules, now), reason or known)
+    verdict = Verdict(BLIND, blindness(state.observation.lifetime, rules, now, state.took), reason or known)
     held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
     return (*held, verdict)
 
@@ -173,48 +206,44 @@ def _transition(
     if before is not None and EXPIRY in open_before and before.generation != state.generation:
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), now))
+    sees = all(verdict.aspect != BLIND for verdict in verdicts)
+    ladder = rules.ladder_of(state.observation.lifetime, state.took) if sees else None
     for verdict in verdicts:
         known = open_before.pop(verdict.aspect, None)
-        alert, kind = _advance(known, verdict, state, rules, now)
+        terms = Terms(rules, ladder if verdict.aspect == EXPIRY else None)
+        alert, word = _begin(verdict, state, terms, now) if known is None else advance(known, verdict, terms, now)
+        alert, louder = escalate(alert, state, rules, now)
         alerts.append(alert)
-        if kind is not None:
-            events.append(news(kind, state, alert, known, now))
+        events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
-    state = replace(state, alerts=tuple(alerts), wake_at=_wake_at(alerts, state.observation, rules, now))
+    state = replace(state, alerts=tuple(alerts))
+    state = replace(state, wake_at=_wake_at(state, rules, now))
     if before is not None and before == state and before.wake_at == state.wake_at:
         state = before
     return Step(state, tuple(events))
 
 
-def _advance(
-    alert: Alert | None, verdict: Verdict, state: ItemState, rules: Rules, now: datetime
-) -> tuple[Alert, EventKind | None]:
-    if alert is None:
-        kind = EventKind.BLIND if verdict.aspect == BLIND else EventKind.RAISED
-        opened = Alert(state.id, verdict.aspect, state.generation, verdict.severity, now, now, detail=verdict.detail)
-        return opened, kind
-    alert = alert if alert.detail == verdict.detail else replace(alert, detail=verdict.detail)
-    if verdict.severity != alert.severity:
-        kind = EventKind.WORSENED if verdict.severity > alert.severity else EventKind.EASED
-        return replace(alert, severity=verdict.severity, asked_at=now), kind
-    repeat = _repeat_at(alert, rules)
-    if repeat is not None and now >= repeat:
-        return replace(alert, asked_at=now), EventKind.REPEATED
-    return alert, None
+def _begin(verdict: Verdict, state: ItemState, terms: Terms, now: datetime) -> tuple[Alert, Word]:
+    rung = terms.ladder.rung(now) if terms.ladder else None
+    word = Word(EventKind.BLIND if verdict.aspect == BLIND else EventKind.RAISED, rung.label if rung else "")
+    severity, detail = verdict.severity, verdict.detail
+    return Alert(state.id, verdict.aspect, state.generation, severity, now, now, detail=detail, rung=word.rung), word
 
 
-def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
-    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking."""
-    ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
-    cooldown = rules.cooldown.get(alert.severity)
-    return None if ended is None or ended < alert.asked_at or cooldown is None else later(ended, cooldown)
-
-
-def _wake_at(alerts: Sequence[Alert], seen: Observation, rules: Rules, now: datetime) -> datetime | None:
-    moments = [moment for alert in alerts if (moment := _repeat_at(alert, rules))]
-    hidden = any(alert.aspect == BLIND for alert in alerts)
-    crossing = (next_blindness if hidden else next_change)(seen.lifetime, rules, now)
-    return min([*moments, crossing] if crossing else moments, default=None)
+def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
+    lifetime, took = state.observation.lifetime, state.took
+    if state.is_blind:
+        moments, ladder = [next_blindness(lifetime, rules, now, took)], None
+    else:
+        moments, ladder = [next_change(lifetime, rules, now, took)], rules.ladder_of(lifetime, took)
+    known = Severity.HEALTHY
+    for alert in state.alerts:
+        terms = Terms(rules, ladder if alert.aspect == EXPIRY else None)
+        moments.append(next_word(alert, state, terms, now))
+        known = alert.severity if terms.ladder else known
+    if rules.hours and ladder is not None and lifetime is not None and known < worst_hour(lifetime, rules, now, took):
+        moments.append(next_hour(rules, now))
+    return earliest(*moments)
 
 
 def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:

@@ -51,14 +51,14 @@ lifetimes = st.builds(Lifetime, expires_at=st.none() | near | moments, not_befor
     ],
 )
 def test_severity_goes_by_the_time_remaining_to_the_microsecond(left: timedelta, severity: Severity) -> None:
-    assert severity_of(NOW + left, RULES, NOW) is severity
+    assert severity_of(Lifetime(NOW + left), RULES, NOW) is severity
 
 
 def test_severity_holds_from_year_1_to_year_9999() -> None:
-    assert severity_of(LAST, RULES, FIRST) is Severity.HEALTHY
-    assert severity_of(FIRST, RULES, LAST) is Severity.EXPIRED
-    assert severity_of(LAST, RULES, LAST) is Severity.EXPIRED
-    assert severity_of(LAST, Rules(critical=timedelta.max), FIRST) is Severity.CRITICAL
+    assert severity_of(Lifetime(LAST), RULES, FIRST) is Severity.HEALTHY
+    assert severity_of(Lifetime(FIRST), RULES, LAST) is Severity.EXPIRED
+    assert severity_of(Lifetime(LAST), RULES, LAST) is Severity.EXPIRED
+    assert severity_of(Lifetime(LAST), Rules(critical=timedelta.max), FIRST) is Severity.CRITICAL
 
 
 @given(moments, rules, moments)
@@ -75,13 +75,13 @@ def test_severity_is_the_contracts_sentence(end: datetime, rules: Rules, now: da
         if remaining < rules.info
         else Severity.HEALTHY
     )
-    assert severity_of(end, rules, now) is expected
+    assert severity_of(Lifetime(end), rules, now) is expected
 
 
 @given(moments, rules, moments, moments)
 def test_severity_never_falls_as_time_passes(end: datetime, rules: Rules, one: datetime, other: datetime) -> None:
     earlier, later = sorted((one, other))
-    assert severity_of(end, rules, earlier) <= severity_of(end, rules, later)
+    assert severity_of(Lifetime(end), rules, earlier) <= severity_of(Lifetime(end), rules, later)
 
 
 # ── judging ───────────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +186,7 @@ def test_blindness_weighs_what_it_hides_and_says_when_it_will_weigh_more(
 ) -> None:
     weight = blindness(lifetime, rules, now)
     end = lifetime.expires_at if lifetime else None
-    near_or_past = end is not None and severity_of(end, rules, now) >= Severity.CRITICAL
+    near_or_past = end is not None and severity_of(Lifetime(end), rules, now) >= Severity.CRITICAL
     assert weight is (Severity.CRITICAL if near_or_past else Severity.WARNING)
     change = next_blindness(lifetime, rules, now)
     assert (change is None) == (blindness(lifetime, rules, LAST) is weight)
