@@ -41,7 +41,7 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 def items(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -> int:
     """List what the running daemon watches, worst first."""
     rows = list(islice(Line(outset.socket).pages("/api/v1/items", _query(asked, limit)), limit))
-    screen.rows(rows, of_items(_now()))
+    screen.rows(rows, of_items(now()))
     _count(screen, rows, "item")
     return Exit.OK
 
@@ -52,7 +52,7 @@ def items(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) ->
 def alerts(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -> int:
     """List the open alerts of the running daemon, worst first; `owed` ones wait to be told."""
     rows = list(islice(Line(outset.socket).pages("/api/v1/alerts", _query(asked, limit)), limit))
-    screen.rows(rows, of_alerts(_now()))
+    screen.rows(rows, of_alerts(now()))
     _count(screen, rows, "open alert")
     return Exit.OK
 
@@ -84,7 +84,7 @@ def status(outset: Outset, format: str, as_json: bool, ci: bool) -> int:
     if screen.format is Format.JSON:
         screen.rows(told, ())
         return Exit.OK
-    now = _now()
+    moment = now()
     screen.print(
         f"expiryd {plain(told['version'])}: {told['status']}, started {told['started_at'][:16].replace('T', ' ')} UTC"
     )
@@ -93,7 +93,7 @@ def status(outset: Outset, format: str, as_json: bool, ci: bool) -> int:
     for key, label in (("store_error", "store"), ("reload_error", "last reload refused")):
         for line in str(told[key]).splitlines():
             screen.print(f"{label}: {plain(line)}")
-    for rows, columns in ((told["collectors"], of_collectors(now)), (told["notifiers"], of_notifiers(now))):
+    for rows, columns in ((told["collectors"], of_collectors(moment)), (told["notifiers"], of_notifiers(moment))):
         if rows:
             screen.print("")
             screen.table(rows, columns)
@@ -121,7 +121,7 @@ def look(outset: Outset, collector: str) -> int:
     """Have the running daemon look at one collector now, and wait for the end of the look."""
     line = Line(outset.socket)
     told = line.expect(line.ask("POST", f"/api/v1/collectors/{quote(collector, safe='')}/look", patience=None))
-    print(plain(f"{collector}: {told['outcome']}, {_many(told['items'], 'item')}"))
+    print(plain(f"{collector}: {told['outcome']}, {count_of(told['items'], 'item')}"))
     if told["outcome"] != "complete":
         raise Stop(Exit.ERROR, f"{collector}: {told['reason']}")
     return Exit.OK
@@ -156,7 +156,8 @@ def _is_refusal(answer: Answer) -> bool:
     return answer.status == 502
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The clock of this machine, which the daemon has too."""
     from expiryd.engine.clock import SystemClock
 
     return SystemClock().now()
@@ -188,7 +189,7 @@ def _count(screen: Screen, rows: list[Row], noun: str) -> None:
     if rows:
         screen.print("")
     counts = f": {tally(row['severity'] for row in rows)}" if rows else ""
-    screen.print(f"{_many(len(rows), noun)}{counts}")
+    screen.print(f"{count_of(len(rows), noun)}{counts}")
 
 
 def _counts(told: dict[str, Any]) -> str:
@@ -197,5 +198,5 @@ def _counts(told: dict[str, Any]) -> str:
     return f"{told['total']} ({', '.join(said)})" if said and "total" in told else ", ".join(said) or "none"
 
 
-def _many(count: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -55,10 +55,23 @@ def of_alerts(now: datetime) -> Sequence[Column]:
         Column("ITEM", _text("item")),
         Column("MATTER", _text("aspect")),
         Column("LEFT", lambda row: _left(row, now) if row["aspect"] in (EXPIRY, BLIND) else ""),
-        Column("OPEN SINCE (UTC)", lambda row: _minute(row["opened_at"]), "since:"),
+        Column("OPEN SINCE (UTC)", lambda row: minute(row["opened_at"]), "since:"),
         Column("STATE", _text("state"), "state:"),
+        Column("IN HAND", _hand, "in hand:"),
+        Column("SILENT UNTIL (UTC)", lambda row: minute(row["silenced_until"]), "silent until:"),
         Column("OWNER", _text("owner"), "owner:"),
         Column("DETAIL", _text("detail")),
+    )
+
+
+def of_silences(now: datetime) -> Sequence[Column]:
+    return (
+        Column("ID", _text("id")),
+        Column("MATCHES", _text("matches")),
+        Column("UNTIL (UTC)", lambda row: minute(row["ends_at"]), "until:"),
+        Column("LEFT", lambda row: _since(row["ends_at"], now) if row["state"] != "over" else "over"),
+        Column("BY", _text("actor"), "by:"),
+        Column("REASON", _text("reason"), "reason:"),
     )
 
 
@@ -67,7 +80,7 @@ EVENTS = (
     Column("ITEM", _text("item")),
     Column("EVENT", _text("kind")),
     Column("MATTER", _text("aspect")),
-    Column("AT (UTC)", lambda row: _minute(row["at"]), "at:"),
+    Column("AT (UTC)", lambda row: minute(row["at"]), "at:"),
     Column("TOLD", lambda row: ", ".join(_delivery(one) for one in row.get("deliveries", ())), "told:"),
     Column("DETAIL", _text("detail")),
 )
@@ -80,7 +93,7 @@ def of_collectors(now: datetime) -> Sequence[Column]:
         Column("LAST LOOK", lambda row: _since(row["last_look"], now)),
         Column("OUTCOME", lambda row: "looking" if row["looking"] else row["outcome"] or "not yet"),
         Column("ITEMS", lambda row: "" if row["items"] is None else str(row["items"])),
-        Column("NEXT (UTC)", lambda row: _minute(row["next_look"]), "next:"),
+        Column("NEXT (UTC)", lambda row: minute(row["next_look"]), "next:"),
         Column("REASON", _text("reason")),
     )
 
@@ -124,6 +137,15 @@ def details(row: Row) -> Sequence[str]:
     return lines
 
 
+def _hand(row: Row) -> str:
+    """`ann since 2026-11-21 09:00, until it is over`"""
+    ack = row["acknowledged"]
+    if ack is None:
+        return ""
+    end = f", until {minute(ack['until'])}" if ack["until"] else ", until it is over" if ack["until_renewed"] else ""
+    return f"{ack['actor']} since {minute(ack['at'])}{end}"
+
+
 def _finding(finding: Mapping[str, Any]) -> str:
     """Codes say enough, but why something could not be looked at is the first thing anybody asks."""
     code: str = finding["code"]
@@ -148,12 +170,13 @@ def _end(row: Row, now: datetime) -> str:
     if row["expires_at"] is None:
         return ""
     far = abs(datetime.fromisoformat(row["expires_at"]) - now) >= timedelta(hours=48)
-    return row["expires_at"][:10] if far else _minute(row["expires_at"])
+    return row["expires_at"][:10] if far else minute(row["expires_at"])
 
 
 def _since(at: str | None, now: datetime) -> str:
     return say_left(datetime.fromisoformat(at), now) if at else "never"
 
 
-def _minute(at: str | None) -> str:
+def minute(at: str | None) -> str:
+    """`2026-11-24 09:00`, of a time in UTC."""
     return at[:16].replace("T", " ") if at else ""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from expiryd import __version__
-from expiryd.cli import asking, checks, running
+from expiryd.cli import acting, asking, checks, running
 from expiryd.cli.exits import Exit, expected, explain, harmless, say
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import drop_output
@@ -71,6 +71,7 @@ for verb in (
     asking.look,
     asking.notify,
     asking.reload,
+    acting.ack,
     running.backup,
     *checks.ALIASES,
     checks.check_token,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from expiryd.core.duration import in_utc
-from expiryd.core.model import EXPIRY, Alert, Event, ItemState, Severity
+from expiryd.core.model import EXPIRY, Ack, Alert, Event, ItemState, Severity
 from expiryd.core.wording import action
 
 
@@ -45,7 +45,7 @@ def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> d
     }
 
 
-def alert_row(state: ItemState, alert: Alert, now: datetime) -> dict[str, Any]:
+def alert_row(state: ItemState, alert: Alert, now: datetime, silenced_until: datetime | None = None) -> dict[str, Any]:
     """One open matter. Its id is the item with the aspect behind a `#`."""
     lifetime, traits = state.observation.lifetime, state.observation.traits
     return {
@@ -66,6 +66,19 @@ def alert_row(state: ItemState, alert: Alert, now: datetime) -> dict[str, Any]:
         "told_at": rfc3339(alert.told_at),
         "state": "told" if alert.told_at and alert.told_at >= alert.asked_at else "owed",
         "action": action(alert.severity, alert.aspect),
+        "acknowledged": ack_row(alert.ack) if alert.ack else None,
+        "silenced_until": rfc3339(silenced_until),
+    }
+
+
+def ack_row(ack: Ack) -> dict[str, Any]:
+    """Who has a matter in hand, since when, until when, and why."""
+    return {
+        "actor": ack.actor,
+        "at": rfc3339(ack.at),
+        "reason": ack.reason,
+        "until": rfc3339(ack.until),
+        "until_renewed": ack.until_renewed,
     }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -87,7 +86,7 @@ class Api:
         return answer({"items": [self._item(state) for state in shown], "next": more})
 
     async def item(self, ask: Ask) -> web.StreamResponse:
-        name = unquote(ask.request.rel_url.raw_path.removeprefix("/api/v1/items/"), errors="surrogateescape")
+        name = ask.named("/api/v1/items/")
         state = self._daemon.ledger.get(ItemId(name))
         if state is None:
             raise Problem(404, f"no item is called {name!r}")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from expiryd import __version__
 from expiryd.core.model import Severity
 from expiryd.web.route import Param, Right, Route
@@ -61,7 +63,11 @@ SCHEMAS: dict[str, Schema] = {
         severity=_SEVERITY,
         state={"type": "string", "enum": ["owed", "told"]},
         days_left=_COUNT_OR_NULL,
-        **dict.fromkeys(("expires_at", "opened_at", "asked_at", "told_at"), _TIME),
+        **dict.fromkeys(("expires_at", "opened_at", "asked_at", "told_at", "silenced_until"), _TIME),
+        acknowledged={
+            **_object(actor=_TEXT, at=_TIME, reason=_TEXT, until=_TIME, until_renewed=_FLAG),
+            "type": ["object", "null"],
+        },
     ),
     "Alerts": _object(alerts=_list("Alert"), next=_TEXT_OR_NULL),
     "Event": _object(
@@ -138,7 +144,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    refused = {400: "The query is wrong, and how."} if route.query is not None else {}
+    refused = {400: "What is asked is wrong, and how."} if route.query is not None or route.body else {}
     if route.right is not None:
         refused |= {401: "A token is needed, or this one is not known.", 403: "The caller may not."}
     fine = {"description": "The answer.", "content": {route.media: {"schema": _schema(route)}}}
@@ -149,8 +155,14 @@ def _operation(route: Route) -> dict[str, Any]:
         "description": _who(route.right),
         "parameters": [*_in_path(route.path), *_in_query(route.query or ())],
         "security": [{"token": []}, {}] if route.right in (None, Right.READ) else [{"token": []}],
+        **({"requestBody": _body(route.body)} if route.body else {}),
         "responses": {"200": fine, **{str(code): _other(text, code, route) for code, text in others.items()}},
     }
+
+
+def _body(model: type[BaseModel]) -> Schema:
+    schema = model.model_json_schema()
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _schema(route: Route) -> Schema:

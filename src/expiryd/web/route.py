@@ -8,8 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from expiryd.config.errors import explain
 
 
 class Right(Enum):
@@ -58,11 +62,17 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request, understood: `query` holds only what was given and is valid."""
+    """One request, understood: `query` holds only what was given and is valid, `body` is of the route's model."""
 
     request: web.Request
     caller: Caller
     query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+    def named(self, before: str, after: str = "") -> str:
+        """The id between two pieces of the path, whatever characters it holds."""
+        path = self.request.rel_url.raw_path
+        return unquote(path.removeprefix(before).removesuffix(after), errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,22 @@ class Route:
     schema: str = ""
     """The name of a schema in the API's description."""
     named: bool = True
+    body: type[BaseModel] | None = None
+    """What the request's JSON must be; None: there is nothing to say."""
+
+    async def read_body(self, request: web.Request) -> BaseModel | None:
+        """Raises Problem with everything that is wrong with it."""
+        if self.body is None:
+            return None
+        try:
+            said = json.loads(await request.read() or b"{}")
+        except (ValueError, RecursionError):
+            raise Problem(400, "the body is not JSON") from None
+        try:
+            return self.body.model_validate(said)
+        except ValidationError as error:
+            wrong = [f"{one.path}: {one.message}".removeprefix(": ") for one in explain(error, said, self.body, ())]
+            raise Problem(400, "; ".join(wrong)) from None
 
     def read(self, request: web.Request) -> Mapping[str, Any]:
         """Raises Problem with everything that is wrong with the query."""

@@ -20,6 +20,7 @@ from expiryd.web.control import Control
 from expiryd.web.doors import renew, tcp_sockets, tls_context, unix_socket
 from expiryd.web.glance import Glance
 from expiryd.web.health import Health
+from expiryd.web.matters import Matters
 from expiryd.web.openapi import describe
 from expiryd.web.prometheus import Scrape
 from expiryd.web.route import Ask, Problem, Right, Route, answer
@@ -80,6 +81,7 @@ def application(daemon: Daemon, tasks: Tasks) -> web.Application:
         *Scrape(daemon, Exposition(daemon.ledger), glance).routes(),
         *Api(daemon, health, glance).routes(),
         *Control(daemon, tasks).routes(),
+        *Matters(daemon).routes(),
     ]
     routes.append(_description(routes))
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_in_json])
@@ -104,7 +106,7 @@ def _description(routes: list[Route]) -> Route:
 def _guarded(route: Route, access: Access) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = await access.admit(request, route)
-        return await route.handler(Ask(request, caller, route.read(request)))
+        return await route.handler(Ask(request, caller, route.read(request), await route.read_body(request)))
 
     return handle
 
