@@ -38,6 +38,8 @@ class Silence:
     def __post_init__(self) -> None:
         if not self.actor.strip() or not self.reason.strip():
             raise ValueError("a silence needs to say who wants it and why: give an actor and a reason")
+        if self.ends_at < self.starts_at:
+            raise ValueError(f"a silence that ends before it begins ({say_time(self.ends_at)}) silences nothing")
 
     def holds(self, now: datetime) -> bool:
         return self.starts_at <= now < self.ends_at
