@@ -135,11 +135,13 @@ def _worth_telling(parcel: Owed, manner: Manner, suppressed: dict[int, str]) -> 
 
 
 def _drafts(parcels: Sequence[Owed], threaded: bool, manner: Manner) -> list[Draft]:
-    firsts = [parcel for parcel in parcels if _is_first(parcel)] if manner.first_look == "summary" else []
-    summary = [Draft(tuple(firsts), purpose=Purpose.FIRST_LOOK)] if firsts else []
+    firsts = {p.id: p for p in parcels if _is_first(p)} if manner.first_look == "summary" else {}
+    if len(firsts) == 1:
+        firsts = {}  # one alone says more by itself than a summary of one
+    summary = [Draft(tuple(firsts.values()), purpose=Purpose.FIRST_LOOK)] if firsts else []
     groups: dict[Hashable, list[Owed]] = {}
     for parcel in parcels:
-        if not firsts or not _is_first(parcel):
+        if parcel.id not in firsts:
             groups.setdefault(_group(parcel.event, threaded, manner), []).append(parcel)
     return sorted([*summary, *(_draft(group, threaded) for group in groups.values())], key=_urgency)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from expiryd.api import Clock, Collector, CollectorConfig, Log
+from expiryd.core.generations import since
 from expiryd.core.model import (
     BLIND,
     SELF,
@@ -59,15 +60,21 @@ class Cycle:
             await asyncio.sleep(0)
         async with self.ledger.lock:
             look = await self._conclude(name, gathering.failure, seen, events, now)
+        events += await self._consider_kin(now)
         if look.outcome is Outcome.COMPLETE:
             self.edited.discard(name)
         return look, events
 
-    async def observe(self, seen: Sequence[Observation]) -> list[Event]:
-        """What the daemon notices about itself goes the same way as everything else, and is kept while it matters."""
+    async def observe(self, seen: Sequence[Observation], *, notify: tuple[str, ...] = ()) -> list[Event]:
+        """What the daemon notices about itself goes the same way as everything else, and is kept while it matters.
+
+        `notify`: whom alone it concerns.
+        """
         now = self.clock.now()
         async with self.ledger.lock:
-            steps = [self._see(ItemId(f"{SELF}/{observation.id}"), observation, now) for observation in seen]
+            steps = [
+                _for(self._see(ItemId(f"{SELF}/{observation.id}"), observation, now), notify) for observation in seen
+            ]
             loud = [step for step in steps if step.state.alerts]
             over = [gone for step in steps if not step.state.alerts for gone in self._over(step)]
             return await self.ledger.commit(loud, self.audience, now, gone=over)
@@ -76,7 +83,7 @@ class Cycle:
         """Judge again what time alone may have changed, except what a blind source hides."""
         now = self.clock.now()
         try:
-            return await self._judge_again(self.ledger.due(now), now)
+            return await self._judge_again(self.ledger.due(now), now) + await self._consider_kin(now)
         except StoreError:
             self.ledger.wake_up_at(now)  # nothing was decided: the same again when the store is back
             raise
@@ -104,7 +111,7 @@ class Cycle:
         for start in range(0, len(waking), BATCH):
             async with self.ledger.lock:
                 steps = [
-                    evaluate(current, self.rulebook.of(current), now)
+                    evaluate(self._regarded(current), self.rulebook.of(current), now)
                     for state in waking[start : start + BATCH]
                     if (current := self.ledger.get(state.id)) is not None
                     and (current.collector not in hidden or current.id == current.collector)
@@ -112,6 +119,17 @@ class Cycle:
                 events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
+
+    async def _consider_kin(self, now: datetime) -> list[Event]:
+        """Judge again what has to do with things that have changed: copies, successors, endpoints."""
+        stirred = [self.ledger.get(item) for item in self.ledger.kinship.stirred()]
+        return await self._judge_again([state for state in stirred if state is not None], now)
+
+    def _regarded(self, state: ItemState) -> ItemState:
+        """With what is to be said today of what was seen then."""
+        kinship, seen = self.ledger.kinship, state.observation
+        now = kinship.regard(state.id, seen, since(state), self.ledger.looked(state))
+        return state if now is seen else replace(state, observation=now)
 
     async def _conclude(self, name: str, failure: str, seen: set[ItemId], events: list[Event], now: datetime) -> Look:
         """The end of a look: what it did not find, how it ended, and the trouble the source is in."""
@@ -137,8 +155,11 @@ class Cycle:
         return steps
 
     def _see(self, item: ItemId, seen: Observation, now: datetime) -> Step:
-        before = self.ledger.get(item)
-        return see(before, item, seen, self.rulebook.resolve(_collector(item), seen.id, seen.traits), now)
+        def regard(settled: Observation, begun: datetime) -> Observation:
+            return self.ledger.kinship.regard(item, settled, begun, now)
+
+        before, by = self.ledger.get(item), self.rulebook.resolve(_collector(item), seen.id, seen.traits)
+        return see(before, item, seen, by, now, regard=regard if seen.fingerprint or seen.identity else None)
 
     def _fail(self, item: ItemId, blind: Blind, now: datetime, before: ItemState | None = None) -> Step:
         before = before or self.ledger.get(item)
@@ -182,6 +203,10 @@ class Cycle:
     def _has(self, collector: str, aspect: str) -> bool:
         own = self.ledger.get(ItemId(collector))
         return own is not None and any(alert.aspect == aspect for alert in own.alerts)
+
+
+def _for(step: Step, notify: tuple[str, ...]) -> Step:
+    return replace(step, events=tuple(replace(event, notify=notify) for event in step.events)) if notify else step
 
 
 def _first(step: Step) -> Step:

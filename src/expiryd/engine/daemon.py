@@ -212,12 +212,12 @@ class Daemon:
         self.schedule.retry(name, RETRY_FIRST * (1 << min(failed - 1, 10)))
 
     async def _complain(self, about: str, finding: Finding | None) -> None:
-        """The trouble of a notifier (`notifier/NAME`) and the storm at one (`storm/NAME`) are items of the daemon."""
+        """A notifier's trouble (`notifier/NAME`) is told by the others, a storm (`storm/NAME`) where it rages."""
         if self.graph.cycle is None:
             return
-        title = f"notifier {about.partition('/')[2]}"
-        seen = Observation(about, kind="notifier", title=title, findings=(finding,) if finding else ())
-        self.told_of(await self.graph.cycle.observe([seen]))
+        sort, _, name = about.partition("/")
+        seen = Observation(about, kind="notifier", title=f"notifier {name}", findings=(finding,) if finding else ())
+        self.told_of(await self.graph.cycle.observe([seen], notify=(name,) if sort == "storm" else ()))
 
     def told_of(self, events: list[Event]) -> None:
         """These were decided and are owed: counted, logged, and the couriers are woken."""

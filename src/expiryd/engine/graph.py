@@ -117,6 +117,7 @@ def _hears(notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[s
             for name, wants in notifiers.items()
             if (wants.events is None or event.kind in wants.events)
             and (wants.send_resolved or not event.kind.closes)
+            and (not event.notify or name in event.notify)
             and not about(event, name)
         )
 

@@ -153,6 +153,15 @@ def test_a_first_look_is_one_summary_in_nobodys_thread_beside_the_other_news() -
         assert made.drafts[1].thread is None
 
 
+def test_a_first_look_with_one_matter_is_told_as_that_matter() -> None:
+    made = plan([*firsts(1), parcel(2)], threaded=True, manner=Manner("summary"))
+    assert [(draft.thread, draft.purpose) for draft in made.drafts] == [
+        (("new/1", "g"), Purpose.NEWS),
+        (("certs/a", "g"), Purpose.NEWS),
+    ]
+    assert drafts(plan([*firsts(1), parcel(2)], threaded=False, manner=Manner("summary"))) == [[1, 2]]
+
+
 def test_a_first_look_may_be_told_like_anything_else() -> None:
     assert drafts(plan(firsts(1, 2), threaded=True, manner=Manner("each"))) == [[1], [2]]
     assert drafts(plan([*firsts(1), parcel(2)], threaded=False, manner=Manner("each"))) == [[1, 2]]

@@ -274,7 +274,8 @@ async def test_a_source_that_shrinks_by_more_than_half_is_believed_only_at_the_s
 
 
 async def test_a_threaded_notifier_gets_one_message_per_item_and_its_own_reference_back(tmp_path: Path) -> None:
-    async with Rig(tmp_path, receivers=["github"], threaded=["github"]) as rig:
+    settings = {"policy": {"first_look": "each"}}
+    async with Rig(tmp_path, receivers=["github"], threaded=["github"], settings=settings) as rig:
         rig.receivers["github"]._outcomes = [Receipt("…/issues/7", "7"), Receipt("…/issues/8", "8")]
         b = expiring("B", rig.clock.now() + 3 * DAY)
         rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 3 * DAY, generation="a1"), b)

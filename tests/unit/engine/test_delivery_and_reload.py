@@ -26,7 +26,8 @@ async def test_a_message_that_nobody_takes_for_three_days_is_a_dead_letter_and_a
 
 
 async def test_a_rate_is_kept_to_by_a_threaded_notifier(tmp_path: Path) -> None:
-    async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings={"gh": {"rate": "2/1m"}}) as rig:
+    settings = {"gh": {"rate": "2/1m"}, "policy": {"first_look": "each"}}
+    async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings=settings) as rig:
         rig.sources["tokens"].shows(*(expiring(f"t{n}", rig.clock.now() + DAY) for n in range(4)))
         await rig.look()
         await rig.clock.advance(MINUTE)
