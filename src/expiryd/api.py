@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from expiryd.core.duration import format_duration, parse_duration, say_left
 from expiryd.core.grouping import GroupBy
+from expiryd.core.ladder import Share, parse_lead
 from expiryd.core.model import (
     NO_TRAITS,
     Basis,
@@ -32,6 +33,7 @@ from expiryd.core.model import (
     Measure,
     Observation,
     Reading,
+    Served,
     Severity,
     Traits,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "Finding",
     "ItemConfig",
     "ItemId",
+    "Lead",
     "Lifetime",
     "Log",
     "Measure",
@@ -70,8 +73,11 @@ __all__ = [
     "Secret",
     "SecretError",
     "SecretRef",
+    "Served",
     "Severity",
+    "Share",
     "Thread",
+    "Threshold",
     "Tools",
     "Traits",
     "TransientError",
@@ -145,6 +151,18 @@ def _duration(value: object) -> object:
     return parse_duration(value)
 
 
+def _lead(value: object) -> object:
+    if isinstance(value, timedelta | Share):
+        return value
+    return parse_lead(value if isinstance(value, str) else "")
+
+
+def _ahead(lead: timedelta | Share) -> timedelta | Share:
+    if isinstance(lead, timedelta) and lead <= timedelta(0):
+        raise ValueError("must be more than 0s")
+    return lead
+
+
 def _rate(text: str | None) -> str | None:
     if text is not None:
         Rate.parse(text)
@@ -155,6 +173,11 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 """A timedelta that is written `90s`, `15m`, `2h`, `7d` or `2w` in a config file."""
 
 PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+
+Lead = Annotated[timedelta | Share, BeforeValidator(_lead)]
+"""How long before an end, written `30d`, `12h`, `-1d` (after it) or `33%` (a share of the lifetime)."""
+
+Threshold = Annotated[Lead, AfterValidator(_ahead)]
 
 
 class _Frozen(BaseModel):
@@ -229,9 +252,10 @@ class ItemConfig(_Frozen):
     runbook: str = ""
     used_by: tuple[str, ...] = ()
     labels: Mapping[str, str] = {}
-    critical: PositiveDuration | None = None
-    warning: PositiveDuration | None = None
-    info: PositiveDuration | None = None
+    critical: Threshold | None = None
+    warning: Threshold | None = None
+    info: Threshold | None = None
+    ladder: tuple[Lead, ...] | None = None
 
 
 # ── collectors ────────────────────────────────────────────────────────────────────────────────────────
@@ -251,9 +275,10 @@ class CollectorConfig(_Frozen, ABC):
     runbook: str = ""
     labels: Mapping[str, str] = {}
     lifetime: PositiveDuration | None = None
-    critical: PositiveDuration | None = None
-    warning: PositiveDuration | None = None
-    info: PositiveDuration | None = None
+    critical: Threshold | None = None
+    warning: Threshold | None = None
+    info: Threshold | None = None
+    ladder: tuple[Lead, ...] | None = None
     items: Mapping[str, ItemConfig] = {}
 
     @model_validator(mode="after")

@@ -117,13 +117,23 @@ NO_TRAITS = Traits()
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """A certificate that was met at these addresses. Which of many addresses were asked is no difference."""
+
+    fingerprint: str
+    expires_at: datetime | None = None
+    addresses: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a look said of one item. `id` is local to the collector and holds what a person would search for.
 
     `generation` says which credential this is (serial number, keyed fingerprint); empty means the
     expiry itself tells one generation from the next. `fingerprint` (keyed hash of a secret, hash of a certificate) is
     equal in every place that holds the same one. `identity` says what it stands for (a set of names, an app id): of two
-    things with one identity the later takes the place of the earlier.
+    things with one identity the later takes the place of the earlier. `served`: each different certificate that its
+    addresses hand out, which makes it an endpoint and not a place where one is kept.
     """
 
     id: str
@@ -136,6 +146,7 @@ class Observation:
     traits: Traits = NO_TRAITS
     fingerprint: str = ""
     identity: str = ""
+    served: tuple[Served, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

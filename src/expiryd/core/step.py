@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from expiryd.core.generations import earlier, follow, renewed, say_change, waits
+from expiryd.core.kinship import Regard, is_superseded, say_successor
 from expiryd.core.matter import Terms, Word, advance, escalate, next_word
 from expiryd.core.model import (
     BLIND,
     EXPIRY,
     Alert,
-    Basis,
     Blind,
     Event,
     EventKind,
@@ -44,14 +45,25 @@ class Step:
     events: tuple[Event, ...] = ()
 
 
-def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved, now: datetime) -> Step:
+def see(
+    before: ItemState | None,
+    item: ItemId,
+    seen: Observation,
+    by: Resolved,
+    now: datetime,
+    *,
+    regard: Regard | None = None,
+) -> Step:
     """A look saw the item. Returns a Step with the very same state when nothing at all has changed.
 
-    Other thresholds than last time take effect at the next `evaluate`.
+    Other thresholds than last time take effect at the next `evaluate`. `regard` lays beside it what is known of others.
     """
     rotated_at = _rotation(before, seen, by, now)
-    settled = settle(seen, by, rotated_at)
-    if before is not None and _unchanged(before, settled, now):
+    past, settled = follow(before, settle(seen, by, rotated_at), now)
+    if regard is not None:
+        first_seen = before.first_seen if before else now
+        settled = regard(settled, past[-1].last_seen if past else first_seen)
+    if before is not None and before.past == past and _unchanged(before, settled, now):
         return Step(before)
     state = ItemState(
         id=item,
@@ -60,8 +72,8 @@ def see(before: ItemState | None, item: ItemId, seen: Observation, by: Resolved,
         severity=Severity.UNKNOWN,
         first_seen=before.first_seen if before else now,
         rotated_at=rotated_at,
-        past=before.past if before else (),
-        took=before.took if before else (),
+        past=past,
+        took=waits(before, settled, now) if before else (),
     )
     severity, verdicts = _judged(state, before.alerts if before else (), by.rules, now)
     return _transition(before, replace(state, severity=severity), verdicts, by.rules, now)
@@ -105,14 +117,6 @@ def vanish(before: ItemState, now: datetime) -> Event:
     )
 
 
-def renewed(before: Observation, after: Observation) -> bool:
-    """Whether the end moved away: a later date, or never where there was one. An unknown end is no news of that."""
-    was, will = before.lifetime, after.lifetime
-    if was is None or was.expires_at is None or will is None:
-        return False
-    return will.basis is Basis.NONE if will.expires_at is None else will.expires_at > was.expires_at
-
-
 def told(alert: Alert, at: datetime) -> Alert:
     """Somebody really was told: the cooldown starts now."""
     paged_at = alert.paged_at if alert.paged_at is not None and alert.paged_at >= alert.since else at
@@ -153,6 +157,8 @@ def _rotation(before: ItemState | None, seen: Observation, by: Resolved, now: da
     """When the credential seen is known to have taken the place of another, unless its issue date says it better."""
     if before is None:
         return None
+    if back := earlier(before, seen.generation):
+        return back.first_seen if back.first_seen > before.first_seen else None
     known, is_now = before.observation, seen.generation
     if not known.generation or not is_now or known.generation == is_now:
         return before.rotated_at
@@ -247,11 +253,15 @@ def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
 
 
 def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:
-    kind = EventKind.RESOLVED
+    kind, detail = EventKind.RESOLVED, alert.detail
     if alert.aspect == BLIND:
         kind = EventKind.SIGHTED
+    elif alert.aspect == EXPIRY and is_superseded(state.observation) and state.generation == before.generation:
+        kind, detail = EventKind.RENEWED, say_successor(state.observation)
     elif alert.aspect == EXPIRY and renewed(before.observation, state.observation):
-        kind = EventKind.RENEWED
+        kind, detail = EventKind.RENEWED, say_change(alert, before.observation, state.observation, now)
+    elif alert.aspect == EXPIRY and state.generation != before.generation:
+        detail = say_change(alert, before.observation, state.observation, now)
     return _event(
         kind,
         state,
@@ -259,7 +269,7 @@ def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -
         generation=alert.generation,
         severity=max(state.severity, Severity.HEALTHY),
         before=alert.severity,
-        detail=alert.detail,
+        detail=detail,
         now=now,
     )
 

@@ -69,7 +69,7 @@ def headline(event: Event, now: datetime) -> str:
     if event.kind is EventKind.VANISHED:
         return f"{title} is gone: {plain(event.detail)}{_last_known(event, now)}"
     if event.kind is EventKind.RENEWED:
-        return f"{title} is renewed, {end}"
+        return f"{title} is {plain(event.detail)}" if _is_replaced(event) else f"{title} is renewed, {end}"
     if event.kind is EventKind.ACKNOWLEDGED:
         return f"{title} is in hand" + (f": {plain(event.detail)}" if event.detail else "")
     if event.kind is EventKind.SIGHTED:
@@ -106,12 +106,19 @@ def _needs_nobody(event: Event) -> bool:
     return event.kind.closes or event.kind is EventKind.ACKNOWLEDGED
 
 
+def _is_replaced(event: Event) -> bool:
+    """Whether the matter ended because another item has taken the place of this one, which ends as it was to end."""
+    return event.detail.startswith("replaced by")
+
+
 def _news(event: Event) -> str:
     said = {
         EventKind.REPEATED: "reminder, still open",
         EventKind.WORSENED: f"worse, was {event.before.word}",
         EventKind.EASED: f"better, was {event.before.word}",
         EventKind.ESCALATED: "escalated, nobody has acknowledged it",
+        EventKind.RENEWED: "" if _is_replaced(event) else event.detail,
+        EventKind.RESOLVED: event.detail if event.aspect == EXPIRY else "",
     }.get(event.kind, "")
     return ", ".join(filter(None, (said, _rung(event.rung))))
 

@@ -163,7 +163,7 @@ class Cycle:
 
     def _fail(self, item: ItemId, blind: Blind, now: datetime, before: ItemState | None = None) -> Step:
         before = before or self.ledger.get(item)
-        return fail(before, item, blind, self.rulebook.resolve(_collector(item), blind.id), now)
+        return fail(before, item, blind, self.rulebook.resolve(_collector(item), blind.id, kind=blind.kind), now)
 
     def _own(
         self, look: Look, shrunk: str, known: Sequence[ItemState], now: datetime

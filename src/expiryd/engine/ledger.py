@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from expiryd.core.kinship import MOST_PLACES, Kinship
 from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
 from expiryd.core.rules import Rules
 from expiryd.core.step import Step, wake_at
-from expiryd.store.port import Change, Entry, Look, Store
+from expiryd.store.port import Change, Entry, Look, Outcome, Store
 
 SHARDS = 64
 Shard = tuple[str, int]
@@ -47,6 +48,7 @@ class Ledger:
         self.installation = ""
         self.last_looks: dict[str, Look] = {}
         self.last_good: dict[str, datetime] = {}
+        self.kinship = Kinship(self.get, self.looked)
         self.changed: set[Shard] = set()
         """Shards whose derived texts are out of date; whoever derives something takes them out."""
 
@@ -57,6 +59,7 @@ class Ledger:
         self.last_good = dict(known.last_good)
         for state in known.items:
             self._keep(state)
+        self.kinship.stirred()  # all that was known was judged by what was known
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self._shards.values())
@@ -77,6 +80,15 @@ class Ledger:
 
     def shard(self, key: Shard) -> Iterable[ItemState]:
         return self._shards[key].values()
+
+    def looked(self, state: ItemState) -> datetime | None:
+        """When its collector's last look began that went to the end, or when an earlier one ended."""
+        if state.blind_looks:
+            return None
+        look = self.last_looks.get(state.collector)
+        if look is not None and look.outcome is Outcome.COMPLETE:
+            return look.started_at
+        return self.last_good.get(state.collector)
 
     def alerts(self) -> Iterator[tuple[ItemState, Alert]]:
         for state in self.all():
@@ -101,7 +113,7 @@ class Ledger:
                 changed.append(step.state)
             elif before is not step.state:
                 self._wake(step.state)
-        events = [event for step in steps for event in step.events] + [last.event for last in gone if last.event]
+        events = self._with_places(steps) + [last.event for last in gone if last.event]
         if not (changed or gone or look or journal):
             return []
         await self._store.commit(
@@ -172,6 +184,24 @@ class Ledger:
             self._shards[key] = {item: replace(state, wake_at=now) for item, state in shard.items()}
         self._next_wake = now
 
+    def _with_places(self, steps: Sequence[Step]) -> list[Event]:
+        """What happened, each with the other places of the same secret, also those that are only seen now."""
+        if not any(step.events for step in steps):
+            return []
+        now = {step.state.id: step.state.observation.fingerprint for step in steps}
+        among: defaultdict[str, list[ItemId]] = defaultdict(list)
+        for item, fingerprint in now.items():
+            if fingerprint:
+                among[fingerprint].append(item)
+        events = []
+        for step in steps:
+            if step.events:
+                mine = step.state.observation.fingerprint
+                known = [place for place in self.kinship.places(mine) if now.get(place, mine) == mine]
+                places = tuple(sorted({*known, *among.get(mine, ())} - {step.state.id}))[:MOST_PLACES]
+                events += [replace(event, places=places) if places else event for event in step.events]
+        return events
+
     def _stamped(self, state: ItemState) -> ItemState:
         """A delivery that was settled while the store was at work is not forgotten, nor when its cooldown ends."""
         now = self.get(state.id)
@@ -184,7 +214,9 @@ class Ledger:
 
     def _keep(self, state: ItemState) -> None:
         key = _shard(state.id)
-        self._count(self._shards[key].get(state.id), -1)
+        before = self._shards[key].get(state.id)
+        self.kinship.update(before, state)
+        self._count(before, -1)
         self._count(state, 1)
         self.changed.add(key)
         self._wake(state)
@@ -197,7 +229,9 @@ class Ledger:
 
     def _drop(self, item: ItemId) -> None:
         key = _shard(item)
-        self._count(self._shards[key].pop(item, None), -1)
+        before = self._shards[key].pop(item, None)
+        self.kinship.update(before, None)
+        self._count(before, -1)
         self.changed.add(key)
 
     def _count(self, state: ItemState | None, by: int) -> None:

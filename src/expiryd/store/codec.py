@@ -26,6 +26,7 @@ from expiryd.core.model import (
     Lifetime,
     Measure,
     Observation,
+    Served,
     Severity,
     Traits,
 )
@@ -109,6 +110,7 @@ def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemSta
             traits=memo.traits(row.category, row.owner, row.traits),
             fingerprint=detail.get("fingerprint", ""),
             identity=detail.get("identity", ""),
+            served=tuple(_served(*served) for served in detail.get("served", ())),
         ),
         severity=_SEVERITY[row.severity],
         first_seen=memo.moment(row.first_seen),
@@ -134,6 +136,7 @@ def _detail_text(state: ItemState) -> str:
         measures=[(m.name, m.value, m.unit, m.warning, m.critical, m.higher_is_worse) for m in seen.measures] or None,
         fingerprint=seen.fingerprint or None,
         identity=seen.identity or None,
+        served=[_served_row(served) for served in seen.served] or None,
         past=[_generation_row(was) for was in state.past] or None,
         took=[took // _MICROSECOND for took in state.took] or None,
     )
@@ -142,6 +145,15 @@ def _detail_text(state: ItemState) -> str:
 def _encode_known(**values: Any) -> str:
     known = {key: value for key, value in values.items() if value is not None}
     return _encode(known) if known else "{}"
+
+
+def _served_row(served: Served) -> list[Any]:
+    ends = None if served.expires_at is None else to_micros(served.expires_at)
+    return [served.fingerprint, ends, served.addresses]
+
+
+def _served(fingerprint: str, ends: int | None, addresses: list[str]) -> Served:
+    return Served(fingerprint, None if ends is None else from_micros(ends), tuple(addresses))
 
 
 def _generation_row(was: Generation) -> list[Any]:

@@ -25,6 +25,7 @@ from tests.unit.core.script import (
     vanishes,
 )
 
+from expiryd.core.generations import renewed
 from expiryd.core.model import (
     EXPIRY,
     NO_TRAITS,
@@ -39,7 +40,7 @@ from expiryd.core.model import (
     Traits,
 )
 from expiryd.core.rules import Resolved, Rules, Say
-from expiryd.core.step import evaluate, fail, given_up, renewed, see, told, vanish
+from expiryd.core.step import evaluate, fail, given_up, see, told, vanish
 
 DAY = timedelta(days=1)
 LOOSE = Finding("unsafe-permissions", Severity.WARNING, "mode 0644")
