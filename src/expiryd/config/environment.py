@@ -15,7 +15,7 @@ from expiryd.config.policy import PolicyConfig
 
 PREFIX = "EXPIRYD_"
 _DELIMITER = "__"
-_NAMED = ("categories", "collectors", "notifiers")
+_NAMED = ("categories", "kinds", "collectors", "notifiers", "windows", "maintenance")
 _FIXED: dict[str, type[BaseModel]] = {"daemon": DaemonConfig, "http": HttpConfig, "policy": PolicyConfig}
 
 
@@ -26,8 +26,11 @@ class _Sections(BaseSettings):
     http: dict[str, Any]
     policy: dict[str, Any]
     categories: dict[str, Any]
+    kinds: dict[str, Any]
     collectors: dict[str, Any]
     notifiers: dict[str, Any]
+    windows: dict[str, Any]
+    maintenance: dict[str, Any]
 
 
 class _Variables(EnvSettingsSource):
@@ -77,6 +80,8 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
             section = _section(name)
             if section not in Config.model_fields:
                 yield ConfigProblem(name, unknown_key(section, Config.model_fields, "section"))
+            elif section == "routes":
+                yield ConfigProblem(name, "routes are a list, which a variable cannot spell: write them in a file")
         elif name in slips:
             yield ConfigProblem(name, f"means nothing; write {slips[name]}")
 

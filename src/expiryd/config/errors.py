@@ -201,7 +201,7 @@ def _fields_at(model: type[BaseModel], place: Sequence[Key]) -> set[str]:
         fields = [m.model_fields[key].annotation for m in models if isinstance(key, str) and key in m.model_fields]
         if fields:  # else the key of a mapping or a place in a list: still the models of its values
             models = {found for annotation in fields for found in _models_in(annotation)}
-    return {name for found in models for name in found.model_fields}
+    return {field.alias or name for found in models for name, field in found.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

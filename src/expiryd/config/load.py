@@ -17,6 +17,7 @@ from expiryd.config.environment import PREFIX, read_environment, unknown_variabl
 from expiryd.config.errors import ConfigError, ConfigProblem, Key, explain, spell, unknown_key
 from expiryd.config.model import Config, DaemonConfig, HttpConfig
 from expiryd.config.policy import CategoryConfig, PolicyConfig, check_thresholds
+from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig, check_references
 from expiryd.config.section import check_name
 from expiryd.config.templating import with_templates
 from expiryd.config.walk import anchor
@@ -173,6 +174,8 @@ def _validated(
             sections[key] = _model(_FIXED[key], value, (key,), problems)
         else:
             sections[key] = dict(_entries(key, value, registries.get(key), problems))
+    known = {section: _table(raw.get(section)) for section in ("collectors", "notifiers", "windows")}
+    problems.extend(check_references(sections.get("routes", ()), sections.get("maintenance", {}), known))
     sections["notifiers"] = {
         name: notifier if notifier is None else with_templates(notifier, name, directory, problems)
         for name, notifier in sections.get("notifiers", {}).items()
@@ -182,9 +185,14 @@ def _validated(
 
 _FIXED: Mapping[str, type[BaseModel]] = {"daemon": DaemonConfig, "http": HttpConfig, "policy": PolicyConfig}
 """Sections of one table."""
-_NAMED: Mapping[str, type[BaseModel]] = {"categories": CategoryConfig}
+_NAMED: Mapping[str, type[BaseModel]] = {
+    "categories": CategoryConfig,
+    "kinds": CategoryConfig,
+    "windows": WindowConfig,
+    "maintenance": MaintenanceConfig,
+}
 """Sections of named tables. Those of plugins have a registry instead."""
-_LISTS: Mapping[str, type[BaseModel]] = {}
+_LISTS: Mapping[str, type[BaseModel]] = {"routes": RouteConfig}
 """Sections that are a list of tables: `[[section]]`."""
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 
 from expiryd.api import CollectorConfig, Duration, NotifierConfig, SecretRef
 from expiryd.config.policy import CategoryConfig, PolicyConfig
+from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig
 from expiryd.config.section import Name, PositiveDuration, Section
 
 DAY = timedelta(days=1)
@@ -114,8 +115,12 @@ class Config(Section):
     http: HttpConfig = HttpConfig()
     policy: PolicyConfig = PolicyConfig()
     categories: Mapping[Name, CategoryConfig] = {}
+    kinds: Mapping[Name, CategoryConfig] = {}
     collectors: Mapping[Name, SerializeAsAny[CollectorConfig]] = {}
     notifiers: Mapping[Name, SerializeAsAny[NotifierConfig]] = {}
+    routes: tuple[RouteConfig, ...] = ()
+    windows: Mapping[Name, WindowConfig] = {}
+    maintenance: Mapping[Name, MaintenanceConfig] = {}
 
     @property
     def hash(self) -> str:

@@ -73,7 +73,7 @@ class Matcher:
         if not isinstance(labels, Mapping):
             raise ValueError('labels must be a table such as { env = "prod" }')
         return cls(
-            severity=tuple(_severity(word) for word in _words(said, "severity")),
+            severity=tuple(read_severity(word) for word in _words(said, "severity")),
             **{key: tuple(_words(said, key)) for key in _TEXTS},
             labels={name: tuple(_words(labels, name)) for name in labels},
             events=tuple(_kind(word) for word in _words(said, "events")),
@@ -154,6 +154,14 @@ def exactly(text: str) -> str:
     return text.replace("*", _STAR)
 
 
+def read_severity(word: object) -> Severity:
+    """Raises ValueError for what is no severity of a matter."""
+    for severity in _TELLING:
+        if word is severity or word == severity.word:
+            return severity
+    raise ValueError(f"`{word}` is no severity to match by: there are {', '.join(one.word for one in _TELLING)}")
+
+
 def imagine(texts: Iterable[str], now: datetime) -> Event:
     """The event that `severity=critical`, `category=cicd`, `labels.env=prod`, … describe. Raises ValueError.
 
@@ -169,7 +177,7 @@ def imagine(texts: Iterable[str], now: datetime) -> Event:
         else:
             said[key] = value
     item = said.get("item", "")
-    severity = _severity(said.get("severity", "warning"))
+    severity = read_severity(said.get("severity", "warning"))
     kind = _kind(said.get("events", "raised"))
     return Event(
         kind=kind,
@@ -210,13 +218,6 @@ def _words(said: Mapping[str, Any], key: str) -> Sequence[str]:
     if not isinstance(values, Sequence) or not all(isinstance(one, str) for one in values):
         raise ValueError(f"{key} must be text or a list of texts")
     return values
-
-
-def _severity(word: str) -> Severity:
-    for severity in _TELLING:
-        if severity.word == word:
-            return severity
-    raise ValueError(f"`{word}` is no severity to match by: there are {', '.join(one.word for one in _TELLING)}")
 
 
 def _kind(word: str) -> EventKind:
