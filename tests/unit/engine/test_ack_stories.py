@@ -1,0 +1,97 @@
+"""What somebody has in hand is quiet until it is over, rises or the terms end; restarts and deaths change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.rig import Rig
+from tests.scenario import at, want
+from tests.story import Act, Disturbance, disturbed, play, sees
+
+from expiryd.api import parse_duration
+from expiryd.engine.actions import Actions, Taking
+
+
+def taken(alert: str = "tokens/AAR#expiry", *, until: str = "", until_renewed: bool = False) -> Act:
+    async def act(rig: Rig) -> None:
+        end = rig.clock.now() + parse_duration(until) if until else None
+        await Actions(rig.daemon).acknowledge(alert, Taking("ticket 4711", end, until_renewed), "ann")
+
+    return act
+
+
+def let_go(alert: str = "tokens/AAR#expiry") -> Act:
+    async def act(rig: Rig) -> None:
+        await Actions(rig.daemon).let_go(alert, "ann")
+
+    return act
+
+
+QUIET_LADDER = {"policy": {"ladder": []}}
+
+
+@disturbed
+async def test_reminders_stop_until_the_severity_rises(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="25d")),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("1d", taken()),
+        want("1d", "1d2m", "slack: acknowledged warning tokens/AAR"),
+        want("18d", "18d2m", "slack: worsened critical tokens/AAR"),
+        want("19d", "19d3m", "slack: repeated critical tokens/AAR"),
+        until="20d",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_until_renewed_holds_through_a_rise_and_ends_with_the_matter(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="20d")),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("1d", taken(until_renewed=True)),
+        want("1d", "1d2m", "slack: acknowledged warning tokens/AAR"),
+        want("13d", "13d2m", "slack: worsened critical tokens/AAR"),
+        at("18d", sees(AAR="40d")),
+        want("18d", "18d2m", "slack: raised warning tokens/AAR", "slack: renewed warning tokens/AAR"),
+        want("25d", "25d3m", "slack: repeated warning tokens/AAR"),
+        until="26d",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_at_its_end_what_still_holds_is_asked_again(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="6d")),
+        want("0s", "1m", "slack: raised critical tokens/AAR"),
+        at("12h", taken(until="2d")),
+        want("12h", "12h2m", "slack: acknowledged critical tokens/AAR"),
+        want("2d12h", "2d12h2m", "slack: repeated critical tokens/AAR"),
+        until="3d",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_who_lets_go_hears_of_it_again(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="6d")),
+        want("0s", "1m", "slack: raised critical tokens/AAR"),
+        at("12h", taken()),
+        want("12h", "12h2m", "slack: acknowledged critical tokens/AAR"),
+        at("2d", let_go()),
+        want("2d", "2d2m", "slack: repeated critical tokens/AAR"),
+        until="2d12h",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
