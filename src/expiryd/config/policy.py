@@ -1,30 +1,42 @@
-"""`[policy]` and `[categories.NAME]`: what counts as how bad, and how often it is said again."""
+"""`[policy]`, `[kinds.NAME]` and `[categories.NAME]`: what counts as how bad, and how often it is said again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from expiryd.api import Duration, Severity, format_duration
+from expiryd.api import Duration, Lead, Severity, Share, Threshold, format_duration
+from expiryd.config.calendars import public_holidays
 from expiryd.config.section import PositiveDuration, Section
 from expiryd.config.storm import StormConfig
 from expiryd.core.grouping import FirstLook
+from expiryd.core.ladder import CRITICAL, INFO, WARNING, parse_lead
+from expiryd.core.windows import DAYS
 
 DAY = timedelta(days=1)
 
 
-def check_thresholds(critical: timedelta | None, warning: timedelta | None, info: timedelta | None) -> None:
-    """Raises ValueError unless critical ≤ warning ≤ info, as far as they are given."""
-    given = [(n, t) for n, t in (("critical", critical), ("warning", warning), ("info", info)) if t is not None]
-    for (milder_name, sooner), (name, later) in pairwise(given):
-        if sooner > later:
-            raise ValueError(
-                f"{milder_name} ({format_duration(sooner)}) must not be longer than {name} ({format_duration(later)})"
-            )
+LADDER: tuple[timedelta | Share, ...] = tuple(map(parse_lead, ("30d", "14d", "7d", "3d", "1d", "0d", "-1d")))
+
+
+def check_thresholds(*leads: timedelta | Share | None) -> None:
+    """Of critical, warning and info. Raises ValueError unless critical ≤ warning ≤ info, as far as they are given.
+
+    A span and a share cannot be told apart without a lifetime.
+    """
+    for form in (timedelta, Share):
+        given = [(n, t) for n, t in zip(("critical", "warning", "info"), leads, strict=True) if isinstance(t, form)]
+        for (milder_name, sooner), (name, later) in pairwise(given):
+            if sooner > later:  # type: ignore[operator]  # both are of one form
+                raise ValueError(f"{milder_name} ({_say(sooner)}) must not be longer than {name} ({_say(later)})")
+
+
+def _say(lead: timedelta | Share) -> str:
+    return str(lead) if isinstance(lead, Share) else format_duration(lead)
 
 
 def _never(value: object) -> object:
@@ -57,12 +69,75 @@ DEFAULT_COOLDOWN: Mapping[Severity, timedelta | None] = {
 }
 
 
+def _half(share: object) -> object:
+    share = Share.parse(share) if isinstance(share, str) else share
+    if not isinstance(share, Share):
+        raise ValueError("write a share of the lifetime such as 33%")
+    if share.percent > 50:
+        raise ValueError("must be at most 50%: it takes the place of what is longer than half of the lifetime")
+    return share
+
+
+HalfShare = Annotated[Share, BeforeValidator(_half)]
+Ladder = Annotated[tuple[Lead, ...], Field(max_length=32)]
+
+
+class ShortLivedConfig(Section):
+    """`[policy.short_lived]`: what takes the place of a lead that is longer than half of the lifetime."""
+
+    critical: HalfShare = Share(15)
+    warning: HalfShare = Share(33)
+    info: HalfShare = Share(33)
+    ladder: Annotated[tuple[HalfShare, ...], Field(max_length=32)] = (Share(33), Share(15), Share(5))
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ShortLivedConfig:
+        check_thresholds(self.critical, self.warning, self.info)
+        return self
+
+
+class WorkingDaysConfig(Section):
+    """`working_days = { weekend = ["sat", "sun"], country = "DE", subdivision = "BY" }`: what moves to days before."""
+
+    weekend: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ("sat", "sun")
+    country: str = ""
+    subdivision: str = ""
+
+    @model_validator(mode="after")
+    def _known(self) -> WorkingDaysConfig:
+        if self.subdivision and not self.country:
+            raise ValueError("a subdivision needs its country")
+        if set(self.weekend) == set(DAYS):
+            raise ValueError("a weekend of seven days leaves no day to work")
+        public_holidays(self.country, self.subdivision, range(2026, 2027))
+        return self
+
+
+class HoursConfig(Section):
+    """`[[policy.at]]`: thresholds while a window is open."""
+
+    window: str
+    critical: Threshold | None = None
+    warning: Threshold | None = None
+    info: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> HoursConfig:
+        check_thresholds(self.critical, self.warning, self.info)
+        return self
+
+
 class PolicyConfig(Section):
     """`[policy]`: what counts as how bad, and how often it is said again."""
 
-    critical: PositiveDuration = 7 * DAY
-    warning: PositiveDuration = 30 * DAY
-    info: PositiveDuration = 45 * DAY
+    critical: Threshold = CRITICAL
+    warning: Threshold = WARNING
+    info: Threshold = INFO
+    ladder: Ladder = LADDER
+    short_lived: ShortLivedConfig | Literal["off"] = ShortLivedConfig()
+    working_days: WorkingDaysConfig | None = None
+    dynamic: bool = False
+    at: tuple[HoursConfig, ...] = ()
     cooldown: Cooldown = DEFAULT_COOLDOWN
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
     blind_after: Annotated[int, Field(ge=1)] = 2
@@ -81,11 +156,14 @@ class PolicyConfig(Section):
 
 
 class CategoryConfig(Section):
-    """`[categories.NAME]`: what differs from the policy for the items of one category."""
+    """`[categories.NAME]` and `[kinds.NAME]`: what differs from the policy for the items of one category or kind."""
 
-    critical: PositiveDuration | None = None
-    warning: PositiveDuration | None = None
-    info: PositiveDuration | None = None
+    critical: Threshold | None = None
+    warning: Threshold | None = None
+    info: Threshold | None = None
+    ladder: Ladder | None = None
+    short_lived: ShortLivedConfig | Literal["off"] | None = None
+    dynamic: bool | None = None
     cooldown: Cooldown | None = None
     lifetime: PositiveDuration | None = None
     owner: str = ""

@@ -95,10 +95,11 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
             notifier = reached.build(tools_for(name))
             stack.push_async_callback(notifier.aclose)
             notifiers[name] = (reached, Rehearsed(notifier, tools_for(name).log) if rehearse else notifier)
-        log = tools_for("expiryd").log
+        own = tools_for("expiryd")
+        log = own.log
         return Graph(
             config=config,
-            rulebook=Rulebook(config),
+            rulebook=Rulebook(config, own.clock.now().date()),
             collectors=collectors,
             notifiers=notifiers,
             audience=Audience(_hears(config.notifiers), config.policy.group_wait),

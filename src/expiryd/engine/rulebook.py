@@ -1,4 +1,4 @@
-"""The rules of one configuration: what category, collector and item say, asked by item and remembered."""
+"""The rules of one configuration: what kind, category, collector and item say, asked by item and remembered."""
 
 from __future__ import annotations
 
@@ -7,53 +7,88 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from expiryd.api import CollectorConfig, ItemConfig
+from expiryd.config.calendars import public_holidays
 from expiryd.config.model import Config
-from expiryd.config.policy import CategoryConfig
+from expiryd.config.policy import CategoryConfig, ShortLivedConfig, WorkingDaysConfig
+from expiryd.core.ladder import ShortLived
 from expiryd.core.model import NO_TRAITS, ItemState, Traits
 from expiryd.core.rules import NOTHING_SAID, Resolved, Rules, Say, resolve
+from expiryd.core.windows import DAYS
+from expiryd.core.workdays import Workdays
 
 _MOST_REMEMBERED = 20_000
+_YEARS_BEFORE, _YEARS_AFTER = 1, 11
+"""How far around today public holidays are looked up: beyond that only weekends count."""
 
 
 class Rulebook:
-    """Answers by which rules an item is judged. Immutable once built; a reload builds another one."""
+    """Answers by which rules an item is judged. Immutable once built; a reload builds another one.
 
-    def __init__(self, config: Config) -> None:
+    `today` says around which year public holidays are looked up.
+    """
+
+    def __init__(self, config: Config, today: date) -> None:
         zone = config.daemon.timezone
-        policy = config.policy
-        self._base = Rules(
-            critical=policy.critical,
-            warning=policy.warning,
-            info=policy.info,
-            cooldown=policy.cooldown,
-            blind_after=policy.blind_after,
-        )
+        self._base = _base(config, today)
+        self._kinds = {name: _category(say) for name, say in config.kinds.items()}
         self._categories = {name: _category(say) for name, say in config.categories.items()}
         self._collectors = {name: _collector(say) for name, say in config.collectors.items()}
         self._items = {
             name: {local: _item(say, zone) for local, say in collector.items.items()}
             for name, collector in config.collectors.items()
         }
-        self._remembered: dict[tuple[str, Traits], Resolved] = {}
+        self._remembered: dict[tuple[str, str, Traits], Resolved] = {}
 
-    def resolve(self, collector: str, local_id: str, seen: Traits = NO_TRAITS) -> Resolved:
+    def resolve(self, collector: str, local_id: str, seen: Traits = NO_TRAITS, kind: str = "") -> Resolved:
         """Rules and traits of one item. Without a word of its own they are those of its equals, resolved once."""
         own = self._items.get(collector)
         if own and local_id in own:
-            return self._resolve(collector, own[local_id], seen)
-        key = (collector, seen)
+            return self._resolve(collector, own[local_id], seen, kind)
+        key = (collector, kind, seen)
         known = self._remembered.get(key)
         if known is None:
-            known = self._resolve(collector, NOTHING_SAID, seen)
+            known = self._resolve(collector, NOTHING_SAID, seen, kind)
             if len(self._remembered) < _MOST_REMEMBERED:
                 self._remembered[key] = known
         return known
 
     def of(self, state: ItemState) -> Rules:
-        return self.resolve(state.collector, state.observation.id, state.observation.traits).rules
+        seen = state.observation
+        return self.resolve(state.collector, seen.id, seen.traits, seen.kind).rules
 
-    def _resolve(self, collector: str, item: Say, seen: Traits) -> Resolved:
-        return resolve(self._base, self._categories, self._collectors.get(collector, NOTHING_SAID), item, seen)
+    def _resolve(self, collector: str, item: Say, seen: Traits, kind: str) -> Resolved:
+        source, of_kind = self._collectors.get(collector, NOTHING_SAID), self._kinds.get(kind, NOTHING_SAID)
+        return resolve(self._base, self._categories, source, item, seen, kind=of_kind)
+
+
+def _base(config: Config, today: date) -> Rules:
+    policy = config.policy
+    return Rules(
+        critical=policy.critical,
+        warning=policy.warning,
+        info=policy.info,
+        ladder=policy.ladder,
+        short_lived=_short_lived(policy.short_lived),
+        workdays=_workdays(policy.working_days, config.daemon.timezone, today),
+        dynamic=policy.dynamic,
+        cooldown=policy.cooldown,
+        blind_after=policy.blind_after,
+    )
+
+
+def _short_lived(said: ShortLivedConfig | str | None) -> ShortLived | None:
+    """None for `off`, and for no word."""
+    if not isinstance(said, ShortLivedConfig):
+        return None
+    return ShortLived(said.critical, said.warning, said.info, said.ladder)
+
+
+def _workdays(said: WorkingDaysConfig | None, zone: ZoneInfo, today: date) -> Workdays | None:
+    if said is None:
+        return None
+    years = range(today.year - _YEARS_BEFORE, today.year + _YEARS_AFTER + 1)
+    holidays = public_holidays(said.country, said.subdivision, years)
+    return Workdays(frozenset(map(DAYS.index, said.weekend)), holidays, zone)
 
 
 def end_of(day: date | datetime, zone: ZoneInfo) -> datetime:
@@ -74,6 +109,10 @@ def _category(say: CategoryConfig) -> Say:
         critical=say.critical,
         warning=say.warning,
         info=say.info,
+        ladder=say.ladder,
+        short_lived=_short_lived(say.short_lived),
+        is_never_short=say.short_lived == "off",
+        dynamic=say.dynamic,
         cooldown=say.cooldown,
         lifetime=say.lifetime,
         owner=say.owner,
@@ -87,6 +126,7 @@ def _collector(say: CollectorConfig) -> Say:
         critical=say.critical,
         warning=say.warning,
         info=say.info,
+        ladder=say.ladder,
         lifetime=say.lifetime,
         category=say.category,
         owner=say.owner,
@@ -101,6 +141,7 @@ def _item(say: ItemConfig, zone: ZoneInfo) -> Say:
         critical=say.critical,
         warning=say.warning,
         info=say.info,
+        ladder=say.ladder,
         lifetime=say.lifetime,
         title=say.title,
         category=say.category,
