@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.rig import Rig
 from tests.scenario import at, want
@@ -27,7 +28,7 @@ def let_go(alert: str = "tokens/AAR#expiry") -> Act:
     return act
 
 
-QUIET_LADDER = {"policy": {"ladder": []}}
+QUIET_LADDER: dict[str, Any] = {"policy": {"ladder": []}}
 
 
 @disturbed
