@@ -217,7 +217,7 @@ def _placed(
     drafts: Sequence[Draft], conversations: Sequence[Open], known: Set[Thread], limits: Limits
 ) -> tuple[dict[Thread | None, Open], list[Draft], list[Draft]]:
     """For whom a less severe conversation has to end, who finds no place, and who does or needs none."""
-    active = sorted((c for c in conversations if c.severity > Severity.HEALTHY), key=lambda c: -c.severity)
+    active = sorted(filter(_is_active, conversations), key=lambda conversation: -conversation.severity)
     free = limits.max_active - len(active)
     victims: dict[Thread | None, Open] = {}
     displaced: list[Draft] = []
@@ -272,10 +272,14 @@ def _seated(
 
 def _is_calm(past: Past, limits: Limits, room: _Room) -> bool:
     """Half of what is allowed is not a storm any more; the gap keeps its end from being told too soon."""
-    active = sum(conversation.severity > Severity.HEALTHY for conversation in past.open)
+    active = sum(map(_is_active, past.open))
     full_day = limits.daily is not None and len(room.today) >= limits.daily
     ordinary = max(limits.total.count - limits.critical_reserve, 1)
     return len(room.window) * 2 <= ordinary and active < limits.max_active and not full_day
+
+
+def _is_active(conversation: Open) -> bool:
+    return conversation.severity > Severity.HEALTHY and not is_own(conversation.thread[0])
 
 
 def _parted(drafts: Iterable[Draft], test: Callable[[Draft], bool]) -> tuple[list[Draft], list[Draft]]:
