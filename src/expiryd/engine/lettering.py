@@ -37,7 +37,7 @@ async def reword(message: Message, stationery: Stationery | None, log: Log) -> t
     usual = Wording(message.subject, message.text, message.html)
     try:
         # a template may take its time: in a thread, and it counts its steps, so it ends
-        said, own = await asyncio.to_thread(stationery.word, message.events, message.at, usual)
+        said, own = await asyncio.to_thread(stationery.word, message.events, message.at, usual, message.beyond)
     except TemplateFailure as failure:
         log.warning("template.failed", notifier=stationery.notifier, template=failure.place, problem=str(failure))
         detail = f"{failure.place}: {failure}; the message left in the usual words"

@@ -10,7 +10,7 @@ from itertools import product
 from expiryd.core.model import EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
 from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
 from expiryd.templates.sandbox import Sheet, compiled
-from expiryd.templates.variables import variables
+from expiryd.templates.variables import NOTHING_BEYOND, variables
 from expiryd.templates.written import DIGEST, GENERAL, PARTS, Slot, Source, TemplateFailure
 
 
@@ -21,15 +21,18 @@ class Stationery:
     notifier: str
     sheets: Mapping[Slot, Sheet] = field(default_factory=dict)
 
-    def word(self, events: Sequence[Event], now: datetime, usual: Wording) -> tuple[Wording, frozenset[str]]:
+    def word(
+        self, events: Sequence[Event], now: datetime, usual: Wording, beyond: Mapping[str, int] = NOTHING_BEYOND
+    ) -> tuple[Wording, frozenset[str]]:
         """The words for events in the order of `by_urgency`, and which parts of the `usual` ones they replace.
 
-        Not for the event loop. Raises TemplateFailure.
+        `beyond` are others that are only counted, as `tally` takes them.
+        Not for the event loop; raises TemplateFailure.
         """
         chosen = {part: sheet for part in PARTS if (sheet := self._sheet(part, events))}
         if not chosen:
             return usual, frozenset()
-        known = variables(events, now, self.notifier, usual)
+        known = variables(events, now, self.notifier, usual, beyond)
         said = {part: _whole(part, sheet, sheet.render(known)) for part, sheet in chosen.items()}
         if "text" in said and "html" not in said:
             said["html"] = ""  # a mail shows its HTML where it has both: whose text was replaced wants to see that

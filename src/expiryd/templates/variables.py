@@ -84,8 +84,17 @@ class Told:
         )
 
 
-def variables(events: Sequence[Event], now: datetime, notifier: str, usual: Wording) -> dict[str, Any]:
-    """All variables by name. `events` most urgent first; the first of them is the one that the bare names are about."""
+NOTHING_BEYOND: Mapping[str, int] = MappingProxyType({})
+
+
+def variables(
+    events: Sequence[Event], now: datetime, notifier: str, usual: Wording, beyond: Mapping[str, int] = NOTHING_BEYOND
+) -> dict[str, Any]:
+    """All variables by name. `events` most urgent first; the first of them is the one that the bare names are about.
+
+    `beyond` are others that are only counted, as `tally` takes them.
+    """
+    count = len(events) + sum(beyond.values())
     told = [Told.of(event, now) for event in events[:MOST_LISTED]]
     first = told[0]
     return {
@@ -93,9 +102,9 @@ def variables(events: Sequence[Event], now: datetime, notifier: str, usual: Word
         **_of_old(first, events[0], now),
         "event": first,
         "events": tuple(told),
-        "count": len(events),
-        "more": len(events) - len(told),
-        "tally": tally(events),
+        "count": count,
+        "more": count - len(told),
+        "tally": tally(events, beyond),
         "now": now,
         "notifier": notifier,
         "subject": usual.subject,

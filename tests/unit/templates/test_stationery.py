@@ -127,6 +127,12 @@ def test_a_large_digest_is_counted_whole_and_listed_in_part() -> None:
     assert said.count("\n") == 101
 
 
+def test_what_a_message_only_counts_is_counted() -> None:
+    papers = sound(text="{{ count }} {{ more }} {{ tally }}")
+    usual = render([event()], NOW)
+    assert papers.word([event()], NOW, usual, {"critical": 4, "expired": 2})[0].text == "7 6 5 critical, 2 expired\n"
+
+
 def test_every_fact_can_be_named_alone_and_of_an_event() -> None:
     text = (
         "{{ event.kind }} {{ kind }} {{ owner }} {{ labels.env | default('') }} {{ used_by }} {{ places }} {{ rung }} "
