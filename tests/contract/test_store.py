@@ -7,14 +7,16 @@ import string
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.store_samples import DAY, HOUR, NOW, alert, event, events, state, states
 
+from expiryd.core.matching import Matcher
 from expiryd.core.model import EventKind, ItemId, ItemState, Severity, Traits
+from expiryd.core.silencing import Silence
 from expiryd.core.storm import Open
 from expiryd.store.port import Change, Entry, Fate, Look, Outcome, Parcel, Settlement, Store, StoreError
 from expiryd.store.sql import SqlStore
@@ -246,6 +248,35 @@ async def test_escalation_counts_from_the_first_delivery_since_the_matter_rose(s
 
 
 # ── leasing ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_held_back_is_due_at_once_when_it_is_hastened_and_nothing_else_is(store: SqlStore) -> None:
+    await owe(store, event(), event(name="b"))
+    held, failed = await take(store)
+    await store.hold("slack", [held.id], NOW + DAY, "silenced")
+    await store.postpone("slack", [failed.id], NOW + DAY, "no answer", None)
+    await store.hasten(LATER)
+    (again,) = await store.lease("slack", LATER, LATER + HOUR, horizon=LATER)
+    assert (again.id, again.created_at, again.attempts) == (held.id, LATER, 1)
+
+
+def silence(id_: str, ends: timedelta = DAY) -> Silence:
+    matcher = Matcher.parse(["severity=critical", "category=cicd", "owner=Jürgen\udcff", "labels.env=prod*"])
+    return Silence(matcher, NOW, NOW + ends, "alice", "known; see OPS-17", NOW, id_)
+
+
+async def test_silences_are_kept_whole_and_the_last_word_on_one_counts(store: SqlStore, url: str) -> None:
+    await store.commit(Change(silences=[silence("a", 2 * DAY), silence("b")]))
+    await store.commit(Change(silences=[silence("a", HOUR)]))
+    again = await reopened(store, url)
+    assert await again.silences() == [silence("a", HOUR), silence("b")]
+    await again.aclose()
+
+
+async def test_silences_that_were_over_long_ago_are_pruned(store: SqlStore) -> None:
+    await store.commit(Change(silences=[silence("old", HOUR), silence("new", 9 * DAY)]))
+    assert await store.prune(events=NOW + DAY, looks=NOW) == 1
+    assert await store.silences() == [silence("new", 9 * DAY)]
 
 
 async def test_nothing_is_leased_before_something_is_due(store: SqlStore) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from expiryd.core.matching import Matcher
 from expiryd.core.model import (
     NO_LABELS,
     NO_TRAITS,
@@ -30,6 +31,7 @@ from expiryd.core.model import (
     Severity,
     Traits,
 )
+from expiryd.core.silencing import Silence
 from expiryd.store.port import Entry, Look, Outcome, Parcel
 from expiryd.store.schema import from_micros, shorten, to_micros
 
@@ -349,6 +351,26 @@ def look_row(look: Look) -> dict[str, Any]:
 
 def look_of(row: Row[Any]) -> Look:
     return Look(row.collector, row.started_at, row.finished_at, Outcome(row.outcome), row.items, row.reason)
+
+
+# ── silences ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def silence_row(silence: Silence) -> dict[str, Any]:
+    return {
+        "id": silence.id,
+        "matcher": _encode(silence.matcher.said),
+        "starts_at": silence.starts_at,
+        "ends_at": silence.ends_at,
+        "actor": silence.actor,
+        "reason": silence.reason,
+        "created_at": silence.created_at,
+    }
+
+
+def silence_of(row: Row[Any]) -> Silence:
+    matcher = Matcher.read(json.loads(row.matcher))
+    return Silence(matcher, row.starts_at, row.ends_at, row.actor, row.reason, row.created_at, row.id)
 
 
 # ── the audit trail ───────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from expiryd.api import ExpirydError
 from expiryd.core.model import Event, ItemId, ItemState
+from expiryd.core.silencing import Silence
 from expiryd.core.storm import Open, Sent
 
 
@@ -55,7 +56,7 @@ class Change:
 
     `items` are upserted and their alerts replaced, but a later `told_at` or `failed_at` that a settlement stamped
     on the same generation meanwhile is kept; `forgotten` are deleted with their alerts. Each event comes with the
-    notifiers that are owed it: one parcel each, due at `due`, or when it happened.
+    notifiers that are owed it: one parcel each, due at `due`, or when it happened. `silences` are upserted by id.
     """
 
     items: Sequence[ItemState] = ()
@@ -64,6 +65,7 @@ class Change:
     due: datetime | None = None
     look: Look | None = None
     journal: Sequence[Entry] = ()
+    silences: Sequence[Silence] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,12 @@ class Store(Protocol):
     async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str) -> None:
         """Give leased parcels back that are not to be told before `until`. The attempt does not count."""
 
+    async def hasten(self, now: datetime) -> None:
+        """What is held back is due now: it may be told again, or has to be asked about again."""
+
+    async def silences(self) -> Sequence[Silence]:
+        """All that are kept, also those that are over."""
+
     async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
         """The messages delivered since then, oldest first. `matters` names only those of items that are leased now."""
 
@@ -212,7 +220,7 @@ class Store(Protocol):
         """What `journaled` was last told."""
 
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
-        """Delete some old looks, threads, settled parcels and their events; how many rows went. Call until 0.
+        """Delete some old looks, threads, silences (which go with events), settled parcels and their events; how many rows went. Call until 0.
 
         What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.
         """

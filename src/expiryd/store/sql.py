@@ -18,9 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import ItemId, ItemState, Severity
+from expiryd.core.silencing import Silence
 from expiryd.core.storm import Open, Sent
 from expiryd.store import statements, writing
-from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of
+from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of, silence_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
 from expiryd.store.port import Change, Entry, EventRecord, Fate, Known, Outbox, Parcel, Settlement, StoreError
@@ -35,6 +36,7 @@ from expiryd.store.schema import (
     owed,
     parcel,
     shorten,
+    silence,
     thread,
     trail,
 )
@@ -130,6 +132,7 @@ class SqlStore:
                 await writing.note(connection, change.look)
             for entries in _chunks(change.journal):
                 await writing.enter(connection, entries)
+            await writing.keep_silences(connection, change.silences)
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,6 +189,18 @@ class SqlStore:
                 mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
                 tried = {"attempts": parcel.c.attempts - 1, "created_at": until, "batch": None}
                 await connection.execute(mine.values(fate=Fate.PENDING, due_at=until, reason=reason, **tried))
+
+    @unbroken
+    async def hasten(self, now: datetime) -> None:
+        async with self._write() as connection:
+            held = update(parcel).where(owed, parcel.c.fate == Fate.PENDING, parcel.c.created_at > now)
+            await connection.execute(held.values(due_at=now, created_at=now))
+
+    @unbroken
+    async def silences(self) -> Sequence[Silence]:
+        async with self._read() as connection:
+            rows = await connection.execute(select(silence).order_by(silence.c.ends_at, silence.c.id))
+            return [silence_of(row) for row in rows]
 
     @unbroken
     async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
@@ -284,6 +299,8 @@ class SqlStore:
             gone += (
                 await connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads)))
             ).rowcount
+            over = select(silence.c.id).where(silence.c.ends_at < events).limit(limit)
+            gone += (await connection.execute(delete(silence).where(silence.c.id.in_(over)))).rowcount
             ids = (await connection.scalars(statements.old_events(events, limit))).all()
             for chunk in _chunks(ids):
                 gone += (await connection.execute(delete(parcel).where(parcel.c.event.in_(chunk)))).rowcount

@@ -9,10 +9,23 @@ from sqlalchemy import delete, insert, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import Event, ItemState
+from expiryd.core.silencing import Silence
 from expiryd.store import statements
-from expiryd.store.codec import alert_row, entry_row, event_row, item_row, look_row
+from expiryd.store.codec import alert_row, entry_row, event_row, item_row, look_row, silence_row
 from expiryd.store.port import Entry, Fate, Look, Outcome, Settlement
-from expiryd.store.schema import alert, collector, event, installation, item, journal, look, owed, parcel, thread
+from expiryd.store.schema import (
+    alert,
+    collector,
+    event,
+    installation,
+    item,
+    journal,
+    look,
+    owed,
+    parcel,
+    silence,
+    thread,
+)
 
 _STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
 
@@ -85,6 +98,12 @@ async def enter(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
     """For the audit trail, in the transaction of what they tell of."""
     if entries:
         await connection.execute(insert(journal), [entry_row(entry) for entry in entries])
+
+
+async def keep_silences(connection: AsyncConnection, silences: Sequence[Silence]) -> None:
+    if silences:
+        rows = [silence_row(kept) for kept in silences]
+        await connection.execute(statements.upsert(connection, silence), rows)
 
 
 async def keep_thread(connection: AsyncConnection, notifier: str, settlement: Settlement) -> None:
