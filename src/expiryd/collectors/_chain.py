@@ -41,6 +41,8 @@ class Verdict:
     lifetime: Lifetime | None
     labels: Mapping[str, str]
     findings: tuple[Finding, ...]
+    identity: str
+    mark: str
 
 
 class ChainJudge:
@@ -66,7 +68,16 @@ class ChainJudge:
         chain, faults = _parse(served)
         leaf = describe(chain[0])
         findings = tuple(merge([*leaf.findings, *faults, *self._inspect(chain, host, now)]))
-        verdict = Verdict(leaf, leaf.title, leaf.generation, leaf.lifetime, leaf.traits.labels, findings)
+        verdict = Verdict(
+            leaf,
+            leaf.title,
+            leaf.generation,
+            leaf.lifetime,
+            leaf.traits.labels,
+            findings,
+            leaf.identity,
+            leaf.mark,
+        )
         if len(self._memo) >= _MEMO:
             self._memo.pop(next(iter(self._memo)))
         self._memo[key] = (self._holds_until(chain, now), verdict)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from jwt import PyJWS, PyJWTError
 from jwt.utils import base64url_decode
@@ -19,10 +20,14 @@ _BEARER = re.compile(r"\A\s*bearer\s+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What was read of one token. `lifetime` is None when the token tells nothing usable."""
+    """What was read of one token. `lifetime` is None when the token tells nothing usable.
+
+    `subject` tells what the token is for, by issuer, subject and audience: empty when one of the first two is missing.
+    """
 
     lifetime: Lifetime | None
     findings: tuple[Finding, ...]
+    subject: str = ""
 
 
 def bare(text: str) -> str:
@@ -46,7 +51,7 @@ def read_claims(token: str) -> Claims | None:
     algorithm = decoded["header"].get("alg")
     if not isinstance(payload, dict) or not isinstance(algorithm, str):
         return None
-    return _judge(payload, unsigned=algorithm.lower() == "none")
+    return replace(_judge(payload, unsigned=algorithm.lower() == "none"), subject=_subject(payload))
 
 
 def _is_encrypted(token: str) -> bool:
@@ -55,6 +60,14 @@ def _is_encrypted(token: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(header, dict) and "enc" in header
+
+
+def _subject(payload: dict[str, object]) -> str:
+    """A hash, since a subject may be a person's name or address."""
+    said = [payload.get(claim) for claim in ("iss", "sub", "aud", "azp", "client_id", "scope")]
+    if not (isinstance(said[0], str) and isinstance(said[1], str)):
+        return ""
+    return sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
 def _judge(payload: dict[str, object], *, unsigned: bool) -> Claims:

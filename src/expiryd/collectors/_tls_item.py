@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from expiryd.api import Blind, Finding, Observation, Reading, Severity, Traits
+from expiryd.api import Served as Handed
 from expiryd.collectors._chain import ChainJudge, Verdict, merge
 from expiryd.collectors._tls_probe import MAX_CHAIN, Served, Step, Unreached
 from expiryd.collectors._tls_target import Target
@@ -61,6 +62,20 @@ def read(endpoint: Endpoint, judge: ChainJudge, now: datetime) -> Reading:
         verdict.generation,
         tuple(merge([*_compare(judged, unreached, endpoint.skipped), *_attribute(judged)])),
         traits=Traits(labels={**verdict.labels, "addresses": str(addresses), "tls": first.served.version}),
+        fingerprint=verdict.mark,
+        identity=verdict.identity,
+        served=_handed(judged),
+    )
+
+
+def _handed(judged: Sequence[Judged]) -> tuple[Handed, ...]:
+    """Each different certificate with its addresses, in an order of its own: that of the addresses may change."""
+    by_mark: dict[str, list[Judged]] = {}
+    for one in judged:
+        by_mark.setdefault(one.verdict.mark, []).append(one)
+    return tuple(
+        Handed(mark, same[0].verdict.leaf.not_after, tuple(sorted(one.served.address for one in same)))
+        for mark, same in sorted(by_mark.items())
     )
 
 

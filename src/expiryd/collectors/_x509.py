@@ -29,6 +29,8 @@ BROKEN = (
     x509.UnsupportedGeneralNameType,
 )
 _LONGEST = 100  # characters of any one text; a name may hold megabytes
+_MARK = 32
+_KEYS = {"1.2.840.113549.1.1.1": "rsa", "1.2.840.10045.2.1": "ec"}
 _SHOWN_NAMES = 3
 _LONGEST_CRL_NUMBER = 160  # bits (RFC 5280, 5.2.3); Python refuses to print what is very much longer
 _NO_WELL_DEFINED_EXPIRATION = 9999
@@ -39,7 +41,8 @@ class Facts:
     """One certificate. Texts are printable and short; an empty text or None is what could not be read.
 
     `names` are the subject's alternative names (DNS, IP, e-mail, URI) in their order; `serial` is lower-case hex;
-    `fingerprint` is the SHA-256 of the whole certificate in hex; `authority`: it may sign others, or signed itself.
+    `fingerprint` is the SHA-256 of the whole certificate in hex; `authority`: it may sign others, or signed itself;
+    `key` is the kind of its key: `rsa`, `ec` or the dotted number of another.
     """
 
     subject: str
@@ -51,6 +54,7 @@ class Facts:
     fingerprint: str
     authority: bool
     findings: tuple[Finding, ...] = ()
+    key: str = ""
 
     @property
     def title(self) -> str:
@@ -59,6 +63,19 @@ class Facts:
     @property
     def generation(self) -> str:
         return f"{self.serial}-{self.fingerprint[:8]}"
+
+    @property
+    def identity(self) -> str:
+        """What it is for: all its names, and the kind of key, since a server may have one of each. Empty: not known."""
+        names = ",".join(sorted({name.lower() for name in self.names or (self.subject,)}))
+        if len(names) > _LONGEST:
+            names = sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK]
+        return f"certificate {self.key} {names}" if names else ""
+
+    @property
+    def mark(self) -> str:
+        """Enough of its fingerprint to know it again."""
+        return self.fingerprint[:_MARK]
 
     @property
     def lifetime(self) -> Lifetime | None:
@@ -143,6 +160,9 @@ def describe(certificate: x509.Certificate) -> Facts:
         fingerprint=certificate.fingerprint(SHA256()).hex(),
         authority=authority,
         findings=(malformed("; ".join(faults)),) if faults else (),
+        key=_KEYS.get(
+            oid := _read("kind of key", [], lambda: certificate.public_key_algorithm_oid.dotted_string, ""), oid
+        ),
     )
 
 

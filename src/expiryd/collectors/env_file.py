@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +32,8 @@ from expiryd.collectors._files import FileGone, Paths, expand, permission_findin
 from expiryd.collectors._jwt import bare, read_claims
 
 LIMIT = 1 << 20
+_SHOWN_DIGITS = 12
+_SHORTEST_SECRET = 8  # what is shorter may be equal by chance, and is no copy
 _KNOWN = {
     "cicd": (
         "AAR_TOKEN",
@@ -184,15 +186,23 @@ class EnvFile(Collector):
             findings += claims.findings
         elif self._config.issued_from == "mtime" and modified:
             lifetime = Lifetime(issued_at=modified, basis=Basis.POLICY)
-        fingerprint = self._tools.fingerprint(value)
-        return _token(f"{prefix}{name}", name, *findings, lifetime=lifetime, generation=fingerprint)
+        token = _token(f"{prefix}{name}", name, *findings, lifetime=lifetime)
+        fingerprint = self._tools.fingerprint(bare(value))  # as the same token has it elsewhere
+        return replace(
+            token,
+            generation=fingerprint[:_SHOWN_DIGITS],
+            fingerprint=fingerprint if len(value) >= _SHORTEST_SECRET else "",
+            identity=f"token {name} of {shown(path.parent)}/{_variant(path)}",
+        )
 
 
-def _token(
-    identity: str, name: str, *findings: Finding, lifetime: Lifetime | None = None, generation: str = ""
-) -> Observation:
-    traits = _TRAITS.get(name, NO_TRAITS)
-    return Observation(identity, "token", name, lifetime, generation, findings, traits=traits)
+def _token(identity: str, name: str, *findings: Finding, lifetime: Lifetime | None = None) -> Observation:
+    return Observation(identity, "token", name, lifetime, findings=findings, traits=_TRAITS.get(name, NO_TRAITS))
+
+
+def _variant(path: Path) -> str:
+    """What tells files of one directory apart that are not in use together: `.tokens.prod` goes with `.env.prod`."""
+    return shown(Path(path.name.removeprefix(".tokens").removeprefix(".env")))
 
 
 def _file_observation(path: Path, parsed: Parsed) -> Observation:

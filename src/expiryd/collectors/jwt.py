@@ -85,8 +85,17 @@ class Jwt(Collector):
         if claims is None:
             detail = f"what stands at {identity} is no JWT (three base64url parts with dots): put the token there"
             return Observation(identity, "jwt", findings=(Finding("not-a-jwt", Severity.WARNING, detail),))
-        generation = self._tools.fingerprint(token)
-        return Observation(identity, "jwt", "", claims.lifetime, generation, claims.findings)
+        fingerprint = self._tools.fingerprint(token)
+        return Observation(
+            identity,
+            "jwt",
+            "",
+            claims.lifetime,
+            fingerprint[:12],
+            claims.findings,
+            fingerprint=fingerprint,
+            identity=f"jwt {claims.subject}" if claims.subject else "",
+        )
 
 
 def _find(specs: tuple[str, ...]) -> tuple[dict[tuple[Path, str | None], bool], dict[str, str]]:

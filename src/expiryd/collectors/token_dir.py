@@ -78,7 +78,16 @@ def _read(directory: Path, name: str) -> Reading | None:
     lifetime, generation, judged = _judge(keys, shown(meta))
     findings = _once([*permission_findings(meta), *permission_findings(token), *judged])
     title = "".join(sign for sign in keys.get("description", "") if sign.isprintable())[:200].strip()
-    return Observation(shown(name), "token", title or shown(name), lifetime, generation, findings, traits=_MAINTAINER)
+    return Observation(
+        shown(name),
+        "token",
+        title or shown(name),
+        lifetime,
+        generation,
+        findings,
+        traits=_MAINTAINER,
+        identity=f"token {shown(name)}",
+    )
 
 
 def _read_orphan(directory: Path, name: str) -> Observation:

@@ -166,7 +166,7 @@ def _observations(path: str, contents: Contents) -> Iterator[Observation]:
         if entry is not own:
             name = f"{file}#{printable(alias) or entry.title}"
             name = _distinct(name, taken)
-        yield _observation(name, entry, about_file)
+        yield _observation(name, entry, about_file, own=entry is own)
         about_file = ()
 
 
@@ -207,7 +207,9 @@ def _newest_first(entry: Facts | Revocations) -> tuple[float, str]:
     return -end.timestamp() if end else 0.0, entry.fingerprint
 
 
-def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Finding, ...]) -> Observation:
+def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Finding, ...], *, own: bool) -> Observation:
+    """An authority among others is as everybody has it: of its copies and successors there is nothing to say."""
+    kin = entry if isinstance(entry, Facts) and (own or not entry.authority) else None
     return Observation(
         id=name,
         kind="certificate" if isinstance(entry, Facts) else "crl",
@@ -216,6 +218,8 @@ def _observation(name: str, entry: Facts | Revocations, about_file: tuple[Findin
         generation=entry.generation,
         findings=about_file + entry.findings,
         traits=entry.traits,
+        fingerprint=kin.mark if kin else "",
+        identity=kin.identity if kin else "",
     )
 
 

@@ -220,6 +220,33 @@ async def test_a_token_without_a_date_has_a_generation_and_no_lifetime(lent: Too
     assert (before.lifetime, before == same, before.generation == after.generation) == (None, True, False)
 
 
+async def test_one_secret_has_one_fingerprint_in_every_file_and_a_short_one_has_none(
+    lent: Tools, tmp_path: Path
+) -> None:
+    there = write(tmp_path / ".tokens", f"A_TOKEN=f4c3b00c99\nB_TOKEN={jwt(exp=2_000_000_000)}\nC_TOKEN=short\n")
+    here = write(tmp_path / ".env.prod", f"X_TOKEN=f4c3b00c99\nY_TOKEN=Bearer {jwt(exp=2_000_000_000)}\n")
+    marks = {}
+    for file in (there, here):
+        for name, seen in (await look(lent, configured(file))).items():
+            assert isinstance(seen, Observation)
+            marks[name] = seen.fingerprint
+            assert len(seen.generation) <= 12
+    assert marks["A_TOKEN"] == marks["X_TOKEN"] != "" and marks["B_TOKEN"] == marks["Y_TOKEN"] != ""
+    assert marks["C_TOKEN"] == ""
+
+
+async def test_a_name_stands_for_the_same_in_files_that_are_in_use_together(lent: Tools, tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    identities = []
+    for name in (".tokens", ".env", ".tokens.prod", ".env.prod", "else/.env"):
+        file = write(tmp_path / name, "A_TOKEN=f4c3b00c99\n")
+        seen = (await look(lent, configured(file)))["A_TOKEN"]
+        assert isinstance(seen, Observation)
+        identities.append(seen.identity)
+    plain, env, prod, env_prod, elsewhere = identities
+    assert plain == env and prod == env_prod and len({plain, prod, elsewhere}) == 3
+
+
 async def test_the_age_of_a_file_is_a_date_only_when_told_so(lent: Tools, tmp_path: Path) -> None:
     file = write(tmp_path / ".tokens", f"A_TOKEN=x\nB_JWT={jwt(exp=2_000_000_000)}\nC_TOKEN=CHANGE_ME_C\n")
     os.utime(file, (0, 1_700_000_000))

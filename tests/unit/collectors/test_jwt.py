@@ -207,7 +207,20 @@ async def test_a_file_is_one_item_and_its_token_the_generation(lent: Tools, tmp_
     file = tmp_path / "token"
     file.write_bytes(b"\xef\xbb\xbfBearer " + token(exp=EXP).encode() + b"\r\n")
     (seen,) = await look(lent, file)
-    assert seen == Observation(str(file), "jwt", "", Lifetime(EXPIRES), lent.fingerprint(token(exp=EXP)))
+    mark = lent.fingerprint(token(exp=EXP))
+    assert seen == Observation(str(file), "jwt", "", Lifetime(EXPIRES), mark[:12], fingerprint=mark)
+
+
+async def test_tokens_of_one_issuer_for_one_subject_stand_for_the_same(lent: Tools, tmp_path: Path) -> None:
+    identities = []
+    for number, claims in enumerate(({"sub": "ci"}, {"sub": "ci", "jti": "x"}, {"sub": "cd"}, {})):
+        file = tmp_path / str(number)
+        file.write_text(token(exp=EXP, iss="https://id.example", **claims))
+        (seen,) = await look(lent, file)
+        assert isinstance(seen, Observation) and "ci" not in seen.identity
+        identities.append(seen.identity)
+    one, again, other, nobody = identities
+    assert one == again != other and one.startswith("jwt ") and nobody == ""
 
 
 @pytest.mark.parametrize(
@@ -224,7 +237,8 @@ async def test_a_pointer_leads_into_json_yaml_and_toml(lent: Tools, tmp_path: Pa
     (tmp_path / name).write_text(content % token(exp=EXP))
     spec = f"{tmp_path / name}#/users/0/a~1b~0"
     (seen,) = await look(lent, spec)
-    assert seen == Observation(spec, "jwt", "", Lifetime(EXPIRES), lent.fingerprint(token(exp=EXP)))
+    mark = lent.fingerprint(token(exp=EXP))
+    assert seen == Observation(spec, "jwt", "", Lifetime(EXPIRES), mark[:12], fingerprint=mark)
 
 
 async def test_a_pointer_follows_yaml_aliases(lent: Tools, tmp_path: Path) -> None:

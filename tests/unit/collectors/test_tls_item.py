@@ -46,6 +46,19 @@ def test_a_certificate_of_noise_is_an_address_that_was_not_reached(judge: ChainJ
     assert "TLS: 192.0.2.2 served a certificate that can't be read" in seen.findings[0].detail
 
 
+def test_what_is_served_where_is_known_whichever_address_came_first(judge: ChainJudge) -> None:
+    old = Served("192.0.2.9", (issue("www.example", intermediate(), end=after(5)).der,), 1, "TLSv1.3")
+    also = Served("192.0.2.3", CHAIN, 3, "TLSv1.3")
+    seen = read(Endpoint(TARGET, "www.example", [GOOD, old, also], {}), judge, NOW)
+    turned = read(Endpoint(TARGET, "www.example", [also, GOOD, old], {}), judge, NOW)
+    assert isinstance(seen, Observation) and isinstance(turned, Observation)
+    assert seen.served == turned.served and len(seen.served) == 2
+    assert {one.addresses for one in seen.served} == {("192.0.2.1", "192.0.2.3"), ("192.0.2.9",)}
+    assert {one.expires_at for one in seen.served} == {after(5), LEAF.certificate.not_valid_after_utc}
+    assert seen.fingerprint == next(one.fingerprint for one in seen.served if "192.0.2.9" in one.addresses)
+    assert seen.identity.startswith("certificate ") and seen.identity.endswith(" www.example")
+
+
 def test_nothing_but_noise_is_blind(judge: ChainJudge) -> None:
     seen = read(Endpoint(TARGET, "www.example", [NOISE], {}), judge, NOW)
     assert isinstance(seen, Blind) and "can't be read" in seen.reason

@@ -145,6 +145,7 @@ async def test_a_rotation_is_a_new_generation_and_using_a_token_is_not(lent: Too
     used = await look_at(lent, store, META.replace("never", "2025-11-01T00:00:00Z").replace("merges", "does"))
     rotated = await look_at(lent, store, META.replace("2025-10-12", "2025-10-13"))
     assert first.generation == used.generation != rotated.generation
+    assert first.identity == rotated.identity == "token A_TOKEN"
 
 
 async def test_a_token_without_metadata_is_told(lent: Tools, store: Path) -> None:

@@ -109,6 +109,24 @@ async def test_a_file_with_one_certificate_is_an_item_by_its_path(at: Any, tmp_p
     assert item.traits.labels == {"issuer": "Test CA", "serial": "1234", "sans": "www.example.org,b"}
 
 
+async def test_copies_have_one_fingerprint_and_successors_one_identity(at: Any, tmp_path: Path) -> None:
+    names = ["www.example.org", "b"]
+    old, new = certificate(names=names), certificate(names=names[::-1], serial=2)
+    paths = [write(tmp_path / f"{n}.pem", pem(one)) for n, one in enumerate((old, old, new, certificate("else")))]
+    one, copy, later, other = [(await at(path)).seen[str(path)] for path in paths]
+    assert one.fingerprint == copy.fingerprint != later.fingerprint and one.fingerprint
+    assert one.identity == later.identity == "certificate ec b,www.example.org" != other.identity
+
+
+async def test_an_authority_in_a_bundle_has_neither_and_one_with_a_file_of_its_own_has(at: Any, tmp_path: Path) -> None:
+    authorities = [certificate("CA 1", authority=True), certificate("CA 2", authority=True)]
+    bundle = write(tmp_path / "bundle.pem", b"".join(map(pem, authorities)))
+    alone = write(tmp_path / "ca.pem", pem(authorities[0]))
+    assert {(seen.fingerprint, seen.identity) for seen in (await at(bundle)).seen.values()} == {("", "")}
+    own = (await at(alone)).seen[str(alone)]
+    assert own.fingerprint and own.identity == "certificate ec ca 1"
+
+
 async def test_the_leaf_of_a_chain_has_the_path_with_and_without_chain_in_any_order(at: Any, tmp_path: Path) -> None:
     leaf, chain = pem(certificate()), [pem(authority("R3")), pem(authority("Root"))]
     for bundle in ([leaf], [leaf, *chain], [*chain, leaf]):
