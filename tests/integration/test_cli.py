@@ -300,6 +300,22 @@ def test_notify_tells_at_once_what_is_bad_and_says_so(place: Place) -> None:
     assert "nobody was told" in place.run("check", "FINE", "--notify").stderr
 
 
+def test_a_check_uses_the_templates_and_check_config_proves_them(place: Place) -> None:
+    place.configure(CONFIG + '[notifiers.alerts.templates]\ntext = { file = "own.j2" }\n')
+    (place.directory / "own.j2").write_text("Dear all,\n{{ tally }}: {{ titel }}\n")
+    done = place.run("check-config")
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"notifiers.alerts.templates.text: {place.directory}/own.j2: line 2: there is no variable 'titel'; "
+        "did you mean title?\n"
+    )
+    (place.directory / "own.j2").write_text("Dear all,\n{{ tally }}: {{ title }}\n")
+    assert place.run("check-config").returncode == 0
+    place.run("check", "SOON", "--notify")
+    (message,) = (place.directory / "alerts").iterdir()
+    assert message.read_text() == "Dear all,\n1 critical: SOON\n"
+
+
 def test_a_message_that_cannot_be_delivered_is_a_failure(place: Place) -> None:
     place.configure(CONFIG.replace('directory = "alerts"', 'directory = "tokens/alerts"'))
     done = place.run("check", "--notify")

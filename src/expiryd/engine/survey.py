@@ -18,6 +18,7 @@ from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
 from expiryd.engine.graph import Graph
 from expiryd.engine.ledger import Audience, Ledger
+from expiryd.engine.lettering import reword
 from expiryd.engine.metrics import Metrics
 from expiryd.store.port import Change, Look, Parcel, Store
 
@@ -95,8 +96,10 @@ async def tell(
             key = message_key(told_at, name, [parcel.id for parcel in draft.parcels])
             thread = Thread(*draft.thread) if draft.thread else None
             try:
-                message = compose(draft, key, clock.now(), thread, seen.ledger)
-                outcome: str | DeliveryError = (await courier.hand_over(message)).proof
+                usual = compose(draft, key, clock.now(), thread, seen.ledger)
+                message, misworded = await reword(usual, courier.stationery, log)
+                proof = (await courier.hand_over(message)).proof
+                outcome: str | DeliveryError = f"{proof}; {misworded.detail}" if misworded else proof
             except DeliveryError as failure:
                 outcome = failure
             outcomes.setdefault(name, []).append(outcome)
