@@ -123,11 +123,14 @@ class Rig:
     def _configured(self) -> Config:
         collectors = {name: SourceConfig(every=DAY, **self.settings.get("source", {})) for name in self.sources}
         notifiers = {name: ReceiverConfig(**self.settings.get(name, {})) for name in self.receivers}
-        rest = {key: self.settings[key] for key in ("policy", "categories", "http") if key in self.settings}
+        rest = {key: self.settings[key] for key in ("categories", "http") if key in self.settings}
+        # what a script is about stands out better without a ladder; who wants one says so
+        policy = {"ladder": (), **self.settings.get("policy", {})}
         return Config(
             daemon=DaemonConfig(state_dir=self._path, drain=timedelta(0)),
             collectors=collectors,
             notifiers=notifiers,
+            policy=policy,
             **rest,
         )
 

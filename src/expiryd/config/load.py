@@ -16,7 +16,7 @@ from expiryd.config.cron import parse_cron
 from expiryd.config.environment import PREFIX, read_environment, unknown_variables, variable_of
 from expiryd.config.errors import ConfigError, ConfigProblem, Key, explain, spell, unknown_key
 from expiryd.config.model import Config, DaemonConfig, HttpConfig
-from expiryd.config.policy import CategoryConfig, PolicyConfig, check_thresholds
+from expiryd.config.policy import CategoryConfig, PolicyConfig, check_hours, check_thresholds
 from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig, check_references
 from expiryd.config.section import check_name
 from expiryd.config.templating import with_templates
@@ -176,6 +176,7 @@ def _validated(
             sections[key] = dict(_entries(key, value, registries.get(key), problems))
     known = {section: _table(raw.get(section)) for section in ("collectors", "notifiers", "windows")}
     problems.extend(check_references(sections.get("routes", ()), sections.get("maintenance", {}), known))
+    problems.extend(check_hours(sections.get("policy"), known["windows"]))
     sections["notifiers"] = {
         name: notifier if notifier is None else with_templates(notifier, name, directory, problems)
         for name, notifier in sections.get("notifiers", {}).items()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from expiryd.api import Duration, Lead, Severity, Share, Threshold, format_duration
 from expiryd.config.calendars import public_holidays
+from expiryd.config.errors import ConfigProblem, spell, unknown_key
 from expiryd.config.section import PositiveDuration, Section
 from expiryd.config.storm import StormConfig
 from expiryd.core.grouping import FirstLook
@@ -33,6 +34,14 @@ def check_thresholds(*leads: timedelta | Share | None) -> None:
         for (milder_name, sooner), (name, later) in pairwise(given):
             if sooner > later:  # type: ignore[operator]  # both are of one form
                 raise ValueError(f"{milder_name} ({_say(sooner)}) must not be longer than {name} ({_say(later)})")
+
+
+def check_hours(policy: PolicyConfig | None, windows: Collection[str]) -> Iterator[ConfigProblem]:
+    """Windows that nothing has."""
+    for place, hours in enumerate(policy.at if policy else ()):
+        if hours.window not in windows:
+            where = spell(("policy", "at", place, "window"))
+            yield ConfigProblem(where, f"`{hours.window}`: {unknown_key(hours.window, windows, 'window')}")
 
 
 def _say(lead: timedelta | Share) -> str:
@@ -96,6 +105,16 @@ class ShortLivedConfig(Section):
         return self
 
 
+def _form(said: object) -> str:
+    return "word" if isinstance(said, str) else "table"
+
+
+ShortLivedWord = Annotated[
+    Annotated[ShortLivedConfig, Tag("table")] | Annotated[Literal["off"], Tag("word")], Discriminator(_form)
+]
+"""The table, or `"off"`: one of them is meant, so that a mistake in it is told once."""
+
+
 class WorkingDaysConfig(Section):
     """`working_days = { weekend = ["sat", "sun"], country = "DE", subdivision = "BY" }`: what moves to days before."""
 
@@ -134,7 +153,7 @@ class PolicyConfig(Section):
     warning: Threshold = WARNING
     info: Threshold = INFO
     ladder: Ladder = LADDER
-    short_lived: ShortLivedConfig | Literal["off"] = ShortLivedConfig()
+    short_lived: ShortLivedWord = ShortLivedConfig()
     working_days: WorkingDaysConfig | None = None
     dynamic: bool = False
     at: tuple[HoursConfig, ...] = ()
@@ -162,7 +181,7 @@ class CategoryConfig(Section):
     warning: Threshold | None = None
     info: Threshold | None = None
     ladder: Ladder | None = None
-    short_lived: ShortLivedConfig | Literal["off"] | None = None
+    short_lived: ShortLivedWord | None = None
     dynamic: bool | None = None
     cooldown: Cooldown | None = None
     lifetime: PositiveDuration | None = None

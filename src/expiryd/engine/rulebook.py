@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from expiryd.config.model import Config
 from expiryd.config.policy import CategoryConfig, ShortLivedConfig, WorkingDaysConfig
 from expiryd.core.ladder import ShortLived
 from expiryd.core.model import NO_TRAITS, ItemState, Traits
-from expiryd.core.rules import NOTHING_SAID, Resolved, Rules, Say, resolve
+from expiryd.core.rules import NOTHING_SAID, Hours, Resolved, Rules, Say, amend, resolve
 from expiryd.core.windows import DAYS
 from expiryd.core.workdays import Workdays
 
@@ -62,18 +63,27 @@ class Rulebook:
 
 
 def _base(config: Config, today: date) -> Rules:
-    policy = config.policy
-    return Rules(
+    policy, zone = config.policy, config.daemon.timezone
+    rules = Rules(
         critical=policy.critical,
         warning=policy.warning,
         info=policy.info,
         ladder=policy.ladder,
         short_lived=_short_lived(policy.short_lived),
-        workdays=_workdays(policy.working_days, config.daemon.timezone, today),
+        workdays=_workdays(policy.working_days, zone, today),
         dynamic=policy.dynamic,
         cooldown=policy.cooldown,
         blind_after=policy.blind_after,
+        routes=tuple(route.route for route in config.routes),
     )
+    hours = (
+        Hours(
+            config.windows[said.window].window(said.window, zone),
+            amend(rules, Say(critical=said.critical, warning=said.warning, info=said.info)),
+        )
+        for said in policy.at
+    )
+    return replace(rules, hours=tuple(hours)) if policy.at else rules
 
 
 def _short_lived(said: ShortLivedConfig | str | None) -> ShortLived | None:
