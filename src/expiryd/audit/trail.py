@@ -1,0 +1,294 @@
+"""The files of the trail: appended to, rotated, trimmed from the oldest end, proven and searched."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from expiryd.audit.chain import (
+    BEGINNING,
+    BROKEN,
+    REPAIRED,
+    TRIMMED,
+    Check,
+    Link,
+    Problem,
+    Record,
+    link_of,
+    read_line,
+    seal,
+)
+
+DIRECTORY = "audit"
+_NAME = re.compile(r"audit-(\d{6,})\.jsonl")
+_TAIL = 4 * 1024 * 1024
+"""No line is longer: what an entry may hold is bounded where it is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """When a file is full, and how much of the past is kept. The file being written is never removed."""
+
+    file_bytes: int = 16 * 1024 * 1024
+    age: timedelta | None = None
+    total_bytes: int | None = None
+
+
+class Trail:
+    """Written by one process at a time. Every method may block and may raise OSError."""
+
+    def __init__(self, directory: Path, key: bytes, keeping: Keeping | None = None) -> None:
+        self.directory = directory
+        self.end = Link()
+        self._key = key
+        self._keeping = keeping or Keeping()
+        self._file: Path | None = None
+        self._size = 0
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, head: tuple[int, str] | None, now: datetime) -> None:
+        """Find the end of the chain. A torn last line is cut off, and both that and a lost one are put on record.
+
+        `head`: the entry number and hash of the last line that the store knows to be written.
+        """
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        files = _files(self.directory)
+        torn = 0
+        for path in reversed(files):
+            torn += _cut(path)
+            last = _last_line(path)
+            if last is not None:
+                self.end = link_of(last)
+                break
+        self._file = files[-1] if files else None
+        self._size = self._file.stat().st_size if self._file else 0
+        if torn:
+            self.append([Record(now, "system", REPAIRED, detail={"removed_bytes": torn})])
+        if head is not None and not self._knows(head, files):
+            lost = f"the store knows of entry {head[0]}, the files end with entry {self.end.entry}"
+            self.append([Record(now, "system", BROKEN, detail={"lost": lost})])
+
+    def written(self, entry: int) -> int:
+        """How many lines of this entry are at the end of the trail already."""
+        if self.end.entry != entry or self._file is None:
+            return 0
+        count = 0
+        for path in reversed(_files(self.directory)):
+            for values in reversed(list(_lines(path))):
+                if values["entry"] == entry:
+                    count += 1
+                elif values["entry"]:
+                    return count
+        return count
+
+    def append(self, records: Sequence[Record]) -> Link:
+        """Write them behind the end, on disk when it returns. What fails half-way is cut off again."""
+        if not records:
+            return self.end
+        path = self._writable(records[0].at)
+        end, text = self.end, []
+        for record in records:
+            line, end = seal(record, end, self._key)
+            text.append(line + "\n")
+        data = "".join(text).encode()
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            _write(descriptor, data)
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, self._size)
+            raise
+        finally:
+            os.close(descriptor)
+        self.end, self._size = end, self._size + len(data)
+        return end
+
+    def trim(self, now: datetime) -> int:
+        """Remove the oldest files that are past their time or too many; how many. The chain says which and why."""
+        files = _files(self.directory)[:-1]
+        sizes = {path: path.stat().st_size for path in files}
+        total = sum(sizes.values()) + self._size
+        gone: list[Path] = []
+        for path in files:
+            if not self._is_too_old(path, now) and not self._is_too_much(total):
+                break
+            gone.append(path)
+            total -= sizes[path]
+        if not gone:
+            return 0
+        first, last = _first_line(gone[0]), _last_line(gone[-1])
+        detail = {
+            "files": [gone[0].name, gone[-1].name],
+            "lines": [first["seq"] if first else 0, last["seq"] if last else 0],
+            "last_hash": last["hash"] if last else BEGINNING,
+        }
+        self.append([Record(now, "system", TRIMMED, detail=detail)])
+        for path in gone:
+            path.unlink()
+        _sync(self.directory)
+        return len(gone)
+
+    def _writable(self, now: datetime) -> Path:
+        if self._file is None or self._size >= self._keeping.file_bytes:
+            number = _number(self._file) + 1 if self._file else 1
+            path = self.directory / f"audit-{number:06d}.jsonl"
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            _sync(self.directory)
+            self._file, self._size = path, 0
+        return self._file
+
+    def _knows(self, head: tuple[int, str], files: Sequence[Path]) -> bool:
+        """Nearly always it is the last line; after a crash a few more may stand behind it."""
+        if self.end.hash == head[1]:
+            return True
+        return any(values["hash"] == head[1] for path in reversed(files) for values in _lines(path))
+
+    def _is_too_old(self, path: Path, now: datetime) -> bool:
+        last = _last_line(path)
+        return self._keeping.age is not None and last is not None and _at(last) < now - self._keeping.age
+
+    def _is_too_much(self, total: int) -> bool:
+        return self._keeping.total_bytes is not None and total > self._keeping.total_bytes
+
+
+# ── proving ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How many lines of how many files were followed, and what is wrong with them."""
+
+    lines: int
+    files: int
+    problems: Sequence[Problem] = ()
+
+
+def verify(directory: Path, key: bytes, head: tuple[int, str] | None) -> Proof:
+    """Follow the whole chain. `head` is what the store knows of its end. Raises OSError."""
+    files = _files(directory)
+    problems: list[Problem] = []
+    check = Check(key, wanted=frozenset({head[1]} if head else ()))
+    trimmed: set[str] = set()
+    for place, path in enumerate(files):
+        if place and _number(path) != _number(files[place - 1]) + 1:
+            problems.append(Problem(path.name, 0, f"follows {files[place - 1].name}: a file between them is gone"))
+        with path.open("rb") as lines:
+            problems += check.follow(path.name, lines)
+        trimmed |= {v["detail"].get("last_hash", "") for v in _lines(path) if v["action"] == TRIMMED}
+    if check.before != BEGINNING and check.before not in trimmed:
+        gone = "the lines before it are gone, and nothing says they were trimmed"
+        problems.insert(0, Problem(check.first_file, 1, gone))
+    if head is not None and head[1] not in check.hashes:
+        end = f"ends with entry {check.end.entry}" if check.end else "is gone"
+        where = files[-1].name if files else str(directory)
+        problems.append(
+            Problem(where, 0, f"the trail {end}, but was written up to entry {head[0]}: its end is missing")
+        )
+    return Proof(check.lines, len(files), problems)
+
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which lines are wanted: between two times, of an actor, an action (`alert.` for all of them), an item."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    actor: str = ""
+    action: str = ""
+    item: str = ""
+
+    def wants(self, values: Mapping[str, Any]) -> bool:
+        if (self.since or self.until) and not self._is_in_time(_at(values)):
+            return False
+        if self.actor and self.actor not in (values["actor"], values["actor"].partition(":")[2]):
+            return False
+        action = values["action"]
+        if self.action and action != self.action and not action.startswith(self.action.rstrip(".") + "."):
+            return False
+        return not self.item or self.item in (values["item"], *values["detail"].get("items", ()))
+
+    def _is_in_time(self, at: datetime) -> bool:
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+def search(directory: Path, query: Query, *, before: int | None = None) -> Iterator[dict[str, Any]]:
+    """The lines that are wanted, newest first, before line number `before`. What is no line is left out."""
+    for path in reversed(_files(directory)):
+        for values in reversed(list(_lines(path))):
+            if (before is None or values["seq"] < before) and query.wants(values):
+                yield values
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _files(directory: Path) -> list[Path]:
+    found = [path for path in directory.glob("audit-*.jsonl") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=_number)
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for raw in file:
+            values = read_line(raw)
+            if values is not None:
+                yield values
+
+
+def _first_line(path: Path) -> dict[str, Any] | None:
+    return next(_lines(path), None)
+
+
+def _last_line(path: Path) -> dict[str, Any] | None:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL, 0))
+        known = (read_line(raw) for raw in reversed(file.read().splitlines()))
+        return next((values for values in known if values is not None), None)
+
+
+def _cut(path: Path) -> int:
+    """Take a torn last line away; how many bytes it had."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(size - _TAIL, 0)
+        file.seek(start)
+        whole = start + file.read().rfind(b"\n") + 1
+        if whole == size:
+            return 0
+        file.truncate(whole)
+        os.fsync(file.fileno())
+        return size - whole
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _at(values: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(values["at"])
