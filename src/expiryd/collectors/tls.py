@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from expiryd.api import Blind, Collector, CollectorConfig, Duration, Reading, Tools
+from expiryd.api import Blind, Collector, CollectorConfig, Duration, Reading, Share, Tools
 from expiryd.collectors._chain import ChainJudge, Limits
 from expiryd.collectors._files import read_bounded
 from expiryd.collectors._tls_dns import BulkResolver, ResolveError, Resolver
@@ -166,13 +166,20 @@ class TlsCollector(Collector):
             if trust.empty:
                 self._log.warning("tls.no_trust_store", hint="install ca-certificates or set ca_file")
             defaults = Limits()
-            limits = Limits(self._config.warning or defaults.warning, self._config.critical or defaults.critical)
+            limits = Limits(
+                _span_or(self._config.warning, defaults.warning), _span_or(self._config.critical, defaults.critical)
+            )
             self._judge = ChainJudge(trust, limits)
         return self._judge
 
     async def _listed(self) -> list[str]:
         path = self._config.targets_file
         return [] if path is None else await asyncio.to_thread(_read_targets, path)
+
+
+def _span_or(lead: timedelta | Share | None, default: timedelta) -> timedelta:
+    """A share is one of the leaf's life, which says nothing of the certificates above it."""
+    return lead if isinstance(lead, timedelta) else default
 
 
 def _read_targets(path: Path) -> list[str]:
