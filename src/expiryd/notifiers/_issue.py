@@ -65,9 +65,11 @@ class Marks:
 
 
 def title(message: Message) -> str:
-    """`🚨 CRITICAL: Token Expiry Alert - NAME`, or a person's own words; at most 256 characters."""
+    """`🚨 CRITICAL: Token Expiry Alert - NAME`, the subject of a digest, or a person's own words; 256 characters."""
     if "subject" in message.own:
         return fit(one_line(message.subject), MOST_TITLE)
+    if message.thread is None and len(message.events) > 1:
+        return fit(f"{_SIGNS.get(message.severity, 'ℹ️')} {one_line(message.subject)}", MOST_TITLE)
     names = list(dict.fromkeys(one_line(event.title) for event in message.events)) or [one_line(message.subject)]
     what = "Token Expiry Alert" if any(event.aspect == "expiry" for event in message.events) else "Alert"
     return fit(f"{_SIGNS.get(message.severity, 'ℹ️')} {message.severity.name}: {what} - {', '.join(names)}", MOST_TITLE)
@@ -96,6 +98,8 @@ def is_over(message: Message, body: str) -> bool:
     """Whether nothing is left open once this message is told, also of the matters it does not speak of."""
     if message.firing:
         return False
+    if not message.events:
+        return True  # the conversation ends here, though its matter does not
     if any(event.kind in _ALL_OVER for event in message.events):
         return True
     closed = {_matter(event) for event in message.events}
@@ -108,7 +112,7 @@ def comment(message: Message, marks: Marks, mention: str) -> str:
     worse = any(event.kind in {EventKind.RAISED, EventKind.WORSENED} for event in message.events)
     events = () if "text" in message.own else message.events
     told = "\n".join(f"- {_news(event, message)}" for event in events[:MOST_ROWS]) or _verbatim(message.text)
-    left = len(events) - MOST_ROWS
+    left = len(events) - MOST_ROWS + sum(message.beyond.values())
     more = f"\n- … and {left} more." if left > 0 else ""
     runbooks = dict.fromkeys(event.traits.runbook for event in message.events if event.traits.runbook)
     how = "".join(f"\n\nRunbook: {markdown_value(runbook)}" for runbook in list(runbooks)[:MOST_RUNBOOKS])

@@ -92,11 +92,12 @@ def document(message: Message) -> str:
     told, left = message.events[:MOST_EVENTS], message.events[MOST_EVENTS:]
     news = "🚨 Token Expiry Alert" if message.firing else "✅ Token Expiry Resolved"
     titles = list(dict.fromkeys(event.title for event in message.events))
+    beyond = sum(message.beyond.values())
     kinds = sorted({event.item_kind for event in message.events} - {""})
     head = [
         ("Generated", f"{message.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),
         ("Severity", message.severity.word.upper()),
-        ("Token", code(titles[0]) if len(titles) == 1 else f"{len(titles)} items" if titles else ""),
+        ("Token", code(titles[0]) if len(titles) == 1 else f"{len(titles) + beyond} items" if titles else ""),
         ("Type", markdown(", ".join(kinds))),
         ("Status", markdown(message.subject)),
     ]
@@ -106,8 +107,8 @@ def document(message: Message) -> str:
         "## Details",
         *([_details(event, message) for event in told] or [fenced(message.text)]),
     ]
-    if left:
-        parts.append(f"… and {len(left)} more: {markdown(tally(left))}. `expiryd alerts` lists them all.")
+    if more := len(left) + beyond:
+        parts.append(f"… and {more} more: {markdown(tally(left, message.beyond))}. `expiryd alerts` lists them all.")
     if to_do := [_to_do(event) for event in told if not event.kind.closes]:
         parts += ["## Infrastructure Team Action Items", "\n".join(to_do)]
     return "\n\n".join([*parts, f"**Notification ID:** {code(message.key)}"]) + "\n"

@@ -116,8 +116,8 @@ def blocks(message: Message) -> list[dict[str, Any]]:
         laid_out.append({"type": "section", "text": _mrkdwn(f"{heading} ({len(alike)})")})
         for event in alike:
             laid_out += _event(event, message)
-    if left:
-        laid_out.append(_section(f"… and {len(left)} more: {tally(left)}. `expiryd alerts` lists them all."))
+    if more := len(left) + sum(message.beyond.values()):
+        laid_out.append(_section(f"… and {more} more: {tally(left, message.beyond)}. `expiryd alerts` lists them all."))
     return laid_out
 
 

@@ -137,6 +137,7 @@ def sign(body: bytes, key: str) -> str:
 def payload(message: Message, installation: str) -> dict[str, Any]:
     """The body, version 1. It is the same at every retry that carries the same message."""
     events = message.events[:MOST_EVENTS]
+    count = len(message.events) + sum(message.beyond.values())
     categories = sorted({event.traits.category for event in message.events} - {""})
     runbooks = [event.traits.runbook for event in message.events if event.traits.runbook]
     return {
@@ -149,8 +150,8 @@ def payload(message: Message, installation: str) -> dict[str, Any]:
         "category": categories[0] if len(categories) == 1 else "",
         "details": {
             "installation": installation,
-            "events": len(message.events),
-            "events_left_out": len(message.events) - len(events),
+            "events": count,
+            "events_left_out": count - len(events),
             "items": list(dict.fromkeys(event.item for event in events)),
             "categories": categories,
             "owners": sorted({event.traits.owner for event in message.events} - {""}),
@@ -186,6 +187,8 @@ def _event(event: Event, now: datetime) -> dict[str, Any]:
         "left": say_left(event.expires_at, now) if event.expires_at else None,
         "basis": event.basis.value if event.basis else None,
         "detail": event.detail,
+        "rung": event.rung,
+        "places": list(event.places),
         "category": event.traits.category,
         "owner": event.traits.owner,
         "runbook": event.traits.runbook,

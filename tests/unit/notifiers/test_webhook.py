@@ -62,6 +62,8 @@ async def test_the_body_says_what_how_long_who_and_what_to_do() -> None:
             "left": "3 days left",
             "basis": "policy",
             "detail": "",
+            "rung": "",
+            "places": [],
             "category": "cicd",
             "owner": "web team",
             "runbook": "https://wiki.example.org/rotate?item=aar",
