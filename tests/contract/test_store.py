@@ -23,6 +23,7 @@ from expiryd.store.sql import SqlStore
 
 LATER = NOW + HOUR
 AGES = NOW + 400 * DAY
+AGES_AHEAD = 30 * DAY
 
 
 async def known(store: Store) -> dict[str, ItemState]:
@@ -55,7 +56,7 @@ async def reopened(store: SqlStore, url: str) -> SqlStore:
 async def test_what_is_held_back_is_owed_later_and_comes_at_once_with_a_newer_word_on_its_item(store: SqlStore) -> None:
     await owe(store, event(), event(name="b"))
     (first, other) = await take(store)
-    await store.hold("slack", [first.id], NOW + DAY, "silenced")
+    await store.hold("slack", [first.id], NOW + DAY, "silenced", at=NOW)
     await settle(store, [other], Fate.DELIVERED)
     assert await store.next_due("slack") == NOW + DAY
     near = NOW + HOUR
@@ -119,7 +120,7 @@ async def test_why_a_parcel_waits_is_known_when_it_is_leased_again(store: SqlSto
     await owe(store, event())
     (parcel,) = await take(store)
     assert parcel.reason == ""
-    await store.hold("slack", [parcel.id], NOW, "storm: too many")
+    await store.hold("slack", [parcel.id], NOW, "storm: too many", at=NOW)
     (again,) = await take(store)
     assert again.reason == "storm: too many"
 
@@ -251,11 +252,12 @@ async def test_escalation_counts_from_the_first_delivery_since_the_matter_rose(s
 
 
 async def test_what_is_held_back_is_due_at_once_when_it_is_hastened_and_nothing_else_is(store: SqlStore) -> None:
-    await owe(store, event(), event(name="b"))
-    held, failed = await take(store)
-    await store.hold("slack", [held.id], NOW + DAY, "silenced")
+    await owe(store, event(), event(name="b"), event(name="c"))
+    held, failed, crowded = await take(store)
+    await store.hold("slack", [held.id], NOW + DAY, "muted: known", at=NOW)
+    await store.hold("slack", [crowded.id], NOW + DAY, "storm: muted: too many")
     await store.postpone("slack", [failed.id], NOW + DAY, "no answer", None)
-    await store.hasten(LATER)
+    await store.hasten(LATER, "muted: ")
     (again,) = await store.lease("slack", LATER, LATER + HOUR, horizon=LATER)
     assert (again.id, again.created_at, again.attempts) == (held.id, LATER, 1)
 
@@ -667,3 +669,53 @@ async def test_closing_waits_for_what_was_begun(store: SqlStore, url: str) -> No
 async def test_pinging_proves_that_it_can_be_written_to(store: SqlStore) -> None:
     await store.ping()
     assert (await store.load()).items == []
+
+
+# ── what is on record ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def on_record(store: SqlStore) -> list[tuple[str, str, object]]:
+    return [(entry.action, entry.item, entry.detail) for entry in await store.journal()]
+
+
+async def test_events_looks_and_what_became_of_parcels_are_on_record_in_the_same_transaction(store: SqlStore) -> None:
+    await store.commit(Change(events=[(event(), ("slack",)), (event(name="b"), ("slack",))], look=_look()))
+    a, b = await take(store)
+    await store.hold("slack", [a.id], NOW + DAY, "silenced", at=NOW)
+    await settle(store, [b], Fate.DELIVERED)
+    first = (await store.events())[-1].id
+    until = (NOW + DAY).isoformat().replace("+00:00", "Z")
+    numbers = {"notifier": "slack", "events": [[first, first]]}
+    assert await on_record(store) == [
+        ("alert.changed", "", {"events": [first, first + 1]}),
+        ("look.ended", "tls", {"outcome": "complete", "items": 3}),
+        ("message.held", "tls/a", {**numbers, "reason": "silenced", "until": until}),
+        ("message.delivered", "tls/b", {
+            "notifier": "slack", "events": [[first + 1, first + 1]],
+            "proof": "proof of delivered", "reason": "because delivered",
+        }),
+    ]  # fmt: skip
+
+
+async def test_what_is_held_again_for_the_same_reason_or_settled_twice_is_no_news(store: SqlStore) -> None:
+    await owe(store, event())
+    for _ in range(2):
+        (parcel,) = await store.lease("slack", NOW + AGES_AHEAD, NOW + AGES_AHEAD)
+        await store.hold("slack", [parcel.id], NOW, "silenced", at=NOW)
+    (parcel,) = await store.lease("slack", NOW + AGES_AHEAD, NOW + AGES_AHEAD)
+    for _ in range(2):
+        await settle(store, [parcel], Fate.SUPPRESSED)
+    assert [action for action, _, _ in await on_record(store)] == [
+        "alert.changed",
+        "message.held",
+        "message.suppressed",
+    ]
+
+
+async def test_a_digest_of_many_is_one_short_line_that_counts_them(store: SqlStore) -> None:
+    await owe(store, *(event(name=f"{number:03}") for number in range(120)))
+    await settle(store, await take(store), Fate.DELIVERED)
+    (action, item, detail) = (await on_record(store))[-1]
+    assert (action, item) == ("message.delivered", "")
+    assert isinstance(detail, dict)
+    assert (detail["count"], len(detail["items"]), len(detail["events"])) == (120, 50, 1)

@@ -15,6 +15,8 @@ from expiryd.core.wording import say_time
 
 AckOf = Callable[[Event], Ack | None]
 """Who has the matter of an event in hand."""
+MUTED = "muted: "
+"""How the reason of what is held back here begins: whether it still is may have to be asked before its end."""
 _UNENDING = timedelta(days=7)
 """What never ends by itself (every hour of the week) is asked about again after so long."""
 _REMINDERS = (EventKind.REPEATED, EventKind.RUNG, EventKind.ESCALATED)
@@ -91,7 +93,10 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
         mutes += [upheld for matcher, upheld in upkeep if matcher.matches(facts)]
         if shut and (closed := _closed(event, hush.routes, notifier, shut)):
             mutes.append(closed)
-        return _joined(mutes) if mutes else None
+        if not mutes:
+            return None
+        last = _last(mutes)
+        return replace(last, reason=MUTED + last.reason)
 
     return mute
 
@@ -113,7 +118,7 @@ def _shut(route: Route, windows: Mapping[str, Window], now: datetime) -> Mute | 
     if route.quiet and windows[route.quiet].contains(now):
         closes = windows[route.quiet].closes_at(now) or now + _UNENDING
         mutes.append(Mute(f"in the quiet hours `{route.quiet}` until {say_time(closes)}", closes, "quiet"))
-    return _joined(mutes) if mutes else None
+    return _last(mutes) if mutes else None
 
 
 def _closed(event: Event, routes: Sequence[Route], notifier: str, shut: Mapping[Route, Mute]) -> Mute | None:
@@ -128,7 +133,7 @@ def _closed(event: Event, routes: Sequence[Route], notifier: str, shut: Mapping[
     return min(found, key=_end, default=None)
 
 
-def _joined(mutes: Sequence[Mute]) -> Mute:
+def _last(mutes: Sequence[Mute]) -> Mute:
     last = max(mutes, key=_end)
     return last if len(mutes) == 1 else replace(last, reason="; ".join(dict.fromkeys(mute.reason for mute in mutes)))
 

@@ -12,12 +12,15 @@ from expiryd.config.model import Config
 from expiryd.core.duration import say_left
 from expiryd.core.model import Event, Finding, ItemState, Severity
 from expiryd.core.rules import Rules
+from expiryd.core.silencing import MUTED
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
 from expiryd.engine.graph import Graph, ToolsFor, build
 from expiryd.engine.ledger import Ledger
 from expiryd.engine.metrics import Metrics
+from expiryd.engine.muting import mutes_of
 from expiryd.engine.schedule import Rhythm, Schedule
+from expiryd.engine.silences import Silences
 from expiryd.engine.tasks import Tasks
 from expiryd.store.port import Look, Outcome, Store, StoreError
 
@@ -53,6 +56,7 @@ class Daemon:
         self.log = log
         self.metrics = metrics
         self.ledger = Ledger(store)
+        self.silences = Silences(store, clock, log, self._ask_again)
         self.schedule = Schedule(clock, log, self.look)
         self.started_at = clock.now()
         self.looks_failed: dict[str, int] = {}
@@ -67,6 +71,8 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._pruned_at = clock.now()
         self._stopping = False
+        self._held_is_stale = True
+        """What muted the held parcels may be over, or may not be in the configuration any more."""
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -83,6 +89,7 @@ class Daemon:
         The store must be open. Raises ExpirydError or ValueError when a part of the config cannot be built.
         """
         await self.ledger.load()
+        await self.silences.load()
         graph = await build(config, self._tools_for, rehearse=self._rehearse)
         self.ledger.wake_all(self.clock.now())
         self._adopt(graph)
@@ -114,6 +121,7 @@ class Daemon:
             await old.rest_couriers(patience)
             self.ledger.wake_all(self.clock.now())
             self._adopt(graph)
+            self._ask_again()
             await self._retire_items()
             if self.schedule.running:
                 self.schedule.install(self._rhythms(), self._last_looks())
@@ -175,8 +183,24 @@ class Daemon:
 
     async def tick(self) -> None:
         """Judge what time alone may have changed. Raises StoreError."""
+        await self._free_held()
         if self.graph.cycle is not None:
             self.told_of(await self.graph.cycle.tick())
+
+    def _ask_again(self) -> None:
+        self._held_is_stale = True
+
+    async def _free_held(self) -> None:
+        """What is still muted is held again by those who ask."""
+        if not self._held_is_stale:
+            return
+        self._held_is_stale = False
+        try:
+            await self.store.hasten(self.clock.now(), MUTED)
+        except StoreError:
+            self._held_is_stale = True
+            raise
+        self.graph.wake_couriers()
 
     async def _look(self, graph: Graph, name: str) -> None:
         config, collector = graph.collectors[name]
@@ -288,6 +312,7 @@ class Daemon:
                 metrics=self.metrics,
                 rules=self._rules,
                 complain=self._complain,
+                mutes=mutes_of(graph.hush, self.ledger, self.silences),
                 group_wait=graph.audience.group_wait,
                 storm=graph.config.policy.storm,
                 first_look=graph.config.policy.first_look,

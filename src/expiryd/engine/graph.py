@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
 from expiryd.config.model import Config
 from expiryd.core.model import Event
+from expiryd.core.routing import Route, listeners
+from expiryd.core.silencing import Hush
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Courier, Depot, about
 from expiryd.engine.ledger import Audience
 from expiryd.engine.lettering import stationery_of
+from expiryd.engine.muting import hush_of
 from expiryd.engine.rehearsal import Rehearsed
 from expiryd.engine.rulebook import Rulebook
 from expiryd.engine.tasks import Tasks
@@ -34,6 +37,8 @@ class Graph:
     collectors: Mapping[str, tuple[CollectorConfig, Collector]]
     notifiers: Mapping[str, tuple[NotifierConfig, Notifier]]
     audience: Audience
+    hush: Hush
+    """Its routes, windows and maintenance."""
     looks: Tasks
     """The looks under way with this graph's collectors."""
     services: Tasks
@@ -97,12 +102,14 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
             notifiers[name] = (reached, Rehearsed(notifier, tools_for(name).log) if rehearse else notifier)
         own = tools_for("expiryd")
         log = own.log
+        hush = hush_of(config)
         return Graph(
             config=config,
             rulebook=Rulebook(config, own.clock.now().date()),
             collectors=collectors,
             notifiers=notifiers,
-            audience=Audience(_hears(config.notifiers), config.policy.group_wait),
+            audience=Audience(hears_of(hush.routes, config.notifiers), config.policy.group_wait),
+            hush=hush,
             looks=Tasks(log),
             services=Tasks(log),
             stationery=stationery_of(config.notifiers),
@@ -111,15 +118,20 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
     raise AssertionError("unreachable")
 
 
-def _hears(notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[str, ...]]:
+def hears_of(routes: Sequence[Route], notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[str, ...]]:
+    """Who is owed an event: those the routes name, as far as they take what is of its kind."""
+    names = tuple(notifiers)
+
     def hears(event: Event) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, wants in notifiers.items()
-            if (wants.events is None or event.kind in wants.events)
-            and (wants.send_resolved or not event.kind.closes)
-            and (not event.notify or name in event.notify)
-            and not about(event, name)
-        )
+        heard = listeners(event, routes, names)
+        if any(about(event, name) for name in heard):  # the one in trouble cannot tell of it
+            heard = tuple(name for name in heard if not about(event, name)) or tuple(
+                name for name in names if not about(event, name)
+            )
+        return tuple(name for name in heard if _takes(notifiers[name], event))
 
     return hears
+
+
+def _takes(wants: NotifierConfig, event: Event) -> bool:
+    return (wants.events is None or event.kind in wants.events) and (wants.send_resolved or not event.kind.closes)

@@ -50,6 +50,10 @@ class Entry:
     seq: int = 0
 
 
+CHANGED = "alert.changed"
+"""The action of an entry that stands for the events numbered `detail["events"]`, first and last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What one evaluation changed, committed as a whole or not at all.
@@ -175,11 +179,11 @@ class Store(Protocol):
         held back. A parcel leased by someone else is taken only when that lease has lapsed. Counts an attempt.
         """
 
-    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str) -> None:
+    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str, *, at: datetime) -> None:
         """Give leased parcels back that are not to be told before `until`. The attempt does not count."""
 
-    async def hasten(self, now: datetime) -> None:
-        """What is held back is due now: it may be told again, or has to be asked about again."""
+    async def hasten(self, now: datetime, reason: str) -> None:
+        """What is held back for a reason that begins so is due now: whether it may be told is asked again."""
 
     async def silences(self) -> Sequence[Silence]:
         """All that are kept, also those that are over."""
@@ -220,7 +224,7 @@ class Store(Protocol):
         """What `journaled` was last told."""
 
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
-        """Delete some old looks, threads, silences (which go with events), settled parcels and their events; how many rows went. Call until 0.
+        """Delete some old looks, threads, silences, settled parcels and their events; how many rows went. Call until 0.
 
         What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.
         """

@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from expiryd.core.model import ItemId, ItemState, Severity
 from expiryd.core.silencing import Silence
 from expiryd.core.storm import Open, Sent
-from expiryd.store import statements, writing
+from expiryd.core.view import rfc3339
+from expiryd.store import journaling, statements, writing
 from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of, silence_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
@@ -131,7 +132,7 @@ class SqlStore:
             if change.look is not None:
                 await writing.note(connection, change.look)
             for entries in _chunks(change.journal):
-                await writing.enter(connection, entries)
+                await journaling.enter(connection, entries)
             await writing.keep_silences(connection, change.silences)
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
@@ -167,7 +168,7 @@ class SqlStore:
     @unbroken
     async def settle(self, notifier: str, settlements: Sequence[Settlement], *, journal: Sequence[Entry] = ()) -> None:
         async with self._write() as connection:
-            await writing.enter(connection, journal)
+            await journaling.enter(connection, journal)
             for settlement in settlements:
                 for ids in _chunks(settlement.parcels):
                     await writing.settle(connection, notifier, ids, settlement)
@@ -183,18 +184,20 @@ class SqlStore:
                 await connection.execute(mine.values(fate=Fate.PENDING, due_at=due, reason=reason, batch=batch))
 
     @unbroken
-    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str) -> None:
+    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str, *, at: datetime) -> None:
+        detail = {"reason": reason, "until": rfc3339(until) or ""}
         async with self._write() as connection:
             for ids in _chunks(parcels):
+                await journaling.held(connection, notifier, ids, at, detail)
                 mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
                 tried = {"attempts": parcel.c.attempts - 1, "created_at": until, "batch": None}
                 await connection.execute(mine.values(fate=Fate.PENDING, due_at=until, reason=reason, **tried))
 
     @unbroken
-    async def hasten(self, now: datetime) -> None:
+    async def hasten(self, now: datetime, reason: str) -> None:
+        held = (owed, parcel.c.fate == Fate.PENDING, parcel.c.created_at > now, parcel.c.reason.startswith(reason))
         async with self._write() as connection:
-            held = update(parcel).where(owed, parcel.c.fate == Fate.PENDING, parcel.c.created_at > now)
-            await connection.execute(held.values(due_at=now, created_at=now))
+            await connection.execute(update(parcel).where(*held).values(due_at=now, created_at=now))
 
     @unbroken
     async def silences(self) -> Sequence[Silence]:

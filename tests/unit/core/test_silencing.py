@@ -47,7 +47,7 @@ def test_nothing_in_the_way_mutes_nothing() -> None:
 def test_a_silence_holds_what_it_matches_until_its_end() -> None:
     hush = Hush(silences=[silence(matcher=Matcher.read({"category": "cicd"}))])
     assert muted(WARNING, hush) == Mute(
-        "silenced until 2026-11-21 13:30 UTC by alice: rotation under way", NOW + 4 * HOUR, "silence"
+        "muted: silenced until 2026-11-21 13:30 UTC by alice: rotation under way", NOW + 4 * HOUR, "silence"
     )
     assert muted(replace(WARNING, traits=Traits(category="runtime")), hush) is None
 
@@ -85,7 +85,7 @@ def test_a_snooze_means_one_matter_and_no_other() -> None:
 def test_maintenance_holds_until_its_window_closes() -> None:
     hush = Hush(maintenance=[Maintenance(MORNING, Matcher.read({"category": "cicd"}))])
     assert muted(CRITICAL, hush) == Mute(
-        "maintenance `morning` until 2026-11-21 10:00 UTC", NOW + HOUR / 2, "maintenance"
+        "muted: maintenance `morning` until 2026-11-21 10:00 UTC", NOW + HOUR / 2, "maintenance"
     )
     assert muted(CRITICAL, hush, now=NOW + HOUR / 2) is None
     assert muted(event(), hush) is None
@@ -101,7 +101,7 @@ def test_maintenance_that_never_closes_is_asked_about_again() -> None:
 def test_outside_the_active_window_news_waits_until_it_opens() -> None:
     hush = routed(Route(("slack",), active="office"))
     assert muted(WARNING, hush) == Mute(
-        "outside the window `office`, which opens 2026-11-23 08:00 UTC", MONDAY, "window"
+        "muted: outside the window `office`, which opens 2026-11-23 08:00 UTC", MONDAY, "window"
     )
     assert muted(WARNING, hush, now=MONDAY) is None
 
@@ -110,7 +110,7 @@ def test_in_quiet_hours_news_waits_until_they_end() -> None:
     hush = routed(Route(("slack",), quiet="night"))
     mute = muted(WARNING, hush, now=NOW.replace(hour=23))
     assert mute == Mute(
-        "in the quiet hours `night` until 2026-11-22 06:00 UTC", datetime(2026, 11, 22, 6, tzinfo=UTC), "quiet"
+        "muted: in the quiet hours `night` until 2026-11-22 06:00 UTC", datetime(2026, 11, 22, 6, tzinfo=UTC), "quiet"
     )
     assert muted(WARNING, hush) is None
 
