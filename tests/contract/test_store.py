@@ -255,7 +255,7 @@ async def test_what_is_held_back_is_due_at_once_when_it_is_hastened_and_nothing_
     await owe(store, event(), event(name="b"), event(name="c"))
     held, failed, crowded = await take(store)
     await store.hold("slack", [held.id], NOW + DAY, "muted: known", at=NOW)
-    await store.hold("slack", [crowded.id], NOW + DAY, "storm: muted: too many")
+    await store.hold("slack", [crowded.id], NOW + DAY, "storm: muted: too many", at=NOW)
     await store.postpone("slack", [failed.id], NOW + DAY, "no answer", None)
     await store.hasten(LATER, "muted: ")
     (again,) = await store.lease("slack", LATER, LATER + HOUR, horizon=LATER)

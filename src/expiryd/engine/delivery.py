@@ -70,6 +70,8 @@ class Depot:
     mutes: Callable[[str, datetime], Muting] = lambda _notifier, _now: nothing_muted
     """What, at this moment, keeps words from being said to this notifier."""
     group_wait: timedelta = timedelta(0)
+    crowd: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the courier who carries very many parcels."""
     storm: StormConfig = field(default_factory=StormConfig)
     first_look: FirstLook = "each"
     zone: tzinfo = UTC
@@ -124,8 +126,17 @@ class Courier:
         now = self.depot.clock.now()
         if self.resume_at is not None and now < self.resume_at:
             return False
+        parcels = await self._lease(now, MANY)
+        if len(parcels) < MANY:
+            return await self._round(parcels, now)
+        async with self.depot.crowd:  # so many at a time are held in memory by one courier
+            return await self._round([*parcels, *await self._lease(now, MOST_LEASED)], now)
+
+    async def _lease(self, now: datetime, limit: int) -> Sequence[Parcel]:
         horizon = now + self.depot.group_wait
-        parcels = await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon, limit=MOST_LEASED)
+        return await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon, limit=limit)
+
+    async def _round(self, parcels: Sequence[Parcel], now: datetime) -> bool:
         if not parcels:
             await self._door().admit((), (), now)  # the end of a storm is news, too
             return False
@@ -329,7 +340,7 @@ class Courier:
             together.setdefault(mute, []).append(parcel_id)
         for mute, ids in together.items():
             if mute.until is not None:
-                await self.depot.store.hold(self.name, ids, mute.until, mute.reason)
+                await self.depot.store.hold(self.name, ids, mute.until, mute.reason, at=self.depot.clock.now())
                 fresh = sum(known[parcel_id] != mute.reason for parcel_id in ids)
                 self.depot.metrics.suppressed(mute.by or "held", fresh)
 

@@ -10,16 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import Event, ItemState
 from expiryd.core.silencing import Silence
-from expiryd.store import statements
-from expiryd.store.codec import alert_row, entry_row, event_row, item_row, look_row, silence_row
-from expiryd.store.port import Entry, Fate, Look, Outcome, Settlement
+from expiryd.store import journaling, statements
+from expiryd.store.codec import alert_row, event_row, item_row, look_row, silence_row
+from expiryd.store.port import Fate, Look, Outcome, Settlement
 from expiryd.store.schema import (
     alert,
     collector,
     event,
     installation,
     item,
-    journal,
     look,
     owed,
     parcel,
@@ -52,6 +51,7 @@ async def owe(
     ids = range(last - len(events) + 1, last + 1)
     rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
     await connection.execute(insert(event), rows)
+    await journaling.happened(connection, events, ids)
     parcels = [
         {
             "event": id_,
@@ -74,11 +74,13 @@ async def note(connection: AsyncConnection, looked: Look) -> None:
     """For history, and as the last look of its collector."""
     row = look_row(looked)
     await connection.execute(insert(look), row)
+    await journaling.looked(connection, looked)
     good_at = looked.finished_at if looked.outcome is Outcome.COMPLETE else None
     await connection.execute(statements.upsert_collector(connection, collector), row | {"good_at": good_at})
 
 
 async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int], settlement: Settlement) -> None:
+    await journaling.settled(connection, notifier, ids, settlement)
     mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
     await connection.execute(
         mine.values(fate=settlement.fate, settled_at=settlement.at, reason=settlement.reason, proof=settlement.proof)
@@ -92,12 +94,6 @@ async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int],
     await connection.execute(statements.stamp(stamp, settlement.at), rows)
     if settlement.fate is Fate.DELIVERED:
         await connection.execute(statements.page(settlement.at), rows)
-
-
-async def enter(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-    """For the audit trail, in the transaction of what they tell of."""
-    if entries:
-        await connection.execute(insert(journal), [entry_row(entry) for entry in entries])
 
 
 async def keep_silences(connection: AsyncConnection, silences: Sequence[Silence]) -> None:
