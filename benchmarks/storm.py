@@ -95,7 +95,7 @@ def main() -> int:
     write_inventory(folder / "licences.csv", crossing + timedelta(days=7))
     (folder / "expiryd.toml").write_text(
         f'[daemon]\nstate_dir = "state"\n[http]\nlisten = "127.0.0.1:{port}"\n'
-        '[policy]\nwarning = "7d"\ninfo = "7d"\ngroup_wait = "10s"\n'
+        '[policy]\nwarning = "7d"\ninfo = "7d"\nladder = []\ngroup_wait = "10s"\n'
         '[collectors.licences]\ntype = "inventory"\npath = "licences.csv"\nschedule = "0 3 29 2 *"\n'
         f'[notifiers.hook]\ntype = "webhook"\nurl = "http://127.0.0.1:{receiver.server_port}/"\ntimeout = "60s"\n'
         '[notifiers.folder]\ntype = "file"\ndirectory = "alerts"\n'
