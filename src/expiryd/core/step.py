@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from expiryd.core.generations import earlier, follow, renewed, say_change, waits
-from expiryd.core.kinship import Regard, is_superseded, say_successor
+from expiryd.core.kinship import SUPERSEDED, Regard, is_superseded, say_successor
 from expiryd.core.matter import Terms, Word, advance, escalate, next_word
 from expiryd.core.model import (
     BLIND,
@@ -18,6 +18,7 @@ from expiryd.core.model import (
     EventKind,
     ItemId,
     ItemState,
+    Lifetime,
     Observation,
     Severity,
     collector_of,
@@ -176,9 +177,18 @@ def _judged(
     state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime
 ) -> tuple[Severity, tuple[Verdict, ...]]:
     verdicts = judge(state.observation, rules, now, state.took)
+    if is_superseded(state.observation):  # worth a look, but no matter that anybody need be told of
+        verdicts = tuple(verdict for verdict in verdicts if verdict.aspect not in (EXPIRY, SUPERSEDED))
+        return max(overall(state.observation, verdicts), Severity.INFO), verdicts
     if rules.hours:
         verdicts = _held(verdicts, state, alerts, rules, now)
     return overall(state.observation, verdicts), verdicts
+
+
+def _lifetime(seen: Observation) -> Lifetime | None:
+    """As far as its end still matters to anybody: that of what has a successor does not."""
+    lifetime = seen.lifetime
+    return replace(lifetime, expires_at=None) if lifetime is not None and is_superseded(seen) else lifetime
 
 
 def _held(
@@ -213,7 +223,7 @@ def _transition(
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), now))
     sees = all(verdict.aspect != BLIND for verdict in verdicts)
-    ladder = rules.ladder_of(state.observation.lifetime, state.took) if sees else None
+    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if sees else None
     for verdict in verdicts:
         known = open_before.pop(verdict.aspect, None)
         terms = Terms(rules, ladder if verdict.aspect == EXPIRY else None)
@@ -237,7 +247,7 @@ def _begin(verdict: Verdict, state: ItemState, terms: Terms, now: datetime) -> t
 
 
 def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
-    lifetime, took = state.observation.lifetime, state.took
+    lifetime, took = _lifetime(state.observation), state.took
     if state.is_blind:
         moments, ladder = [next_blindness(lifetime, rules, now, took)], None
     else:
