@@ -172,7 +172,7 @@ class Kinship:
         is_copy = other.fingerprint == seen.fingerprint != ""
         if is_copy or other.kind != seen.kind or _issued(other) < _issued(seen) or _end(other) <= _end(seen):
             return None
-        return Finding(SUPERSEDED, Severity.HEALTHY, f"replaced by {latest.id}, which {_say_end(_end(other))}")
+        return Finding(SUPERSEDED, Severity.INFO, f"replaced by {latest.id}, which {_say_end(_end(other))}")
 
     def _not_stored(self, seen: Observation, begun: datetime, looked: datetime | None) -> Finding | None:
         """An address serves a certificate that is none of those kept for these names."""

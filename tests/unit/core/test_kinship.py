@@ -135,7 +135,7 @@ def test_in_an_archive_the_old_one_stays_beside_the_new_one() -> None:
     known.has("files/live/cert", "new", past=[was("old", 0, 2)], ends=100, identity="www", issued=2)
     assert known.says(archived, 5)[0].startswith(STALE_COPY)
     known.has("files/archive/cert2", "new", since=2, ends=100, identity="www", issued=2)
-    assert [said.partition(":")[0] for said in known.says(archived, 5)] == [f"{SUPERSEDED} healthy"]
+    assert [said.partition(":")[0] for said in known.says(archived, 5)] == [f"{SUPERSEDED} info"]
 
 
 # ── successors ────────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +145,7 @@ def test_a_later_thing_of_the_same_identity_supersedes_the_earlier() -> None:
     known = Known()
     old = known.has("old", "a", ends=10, issued=0, identity="www")
     new = known.has("new", "b", ends=100, issued=5, identity="www")
-    assert known.says(old) == [f"{SUPERSEDED} healthy: replaced by files/new, which ends 2030-04-11 00:00 UTC"]
+    assert known.says(old) == [f"{SUPERSEDED} info: replaced by files/new, which ends 2030-04-11 00:00 UTC"]
     assert known.says(new) == []
     known.loses("new")
     assert known.says(old) == []
