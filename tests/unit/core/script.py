@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from tests.scenario import At, Heard, Want, acts, check
 
+from expiryd.core.acking import acknowledge
 from expiryd.core.duration import parse_duration
 from expiryd.core.model import (
     BLIND,
     EXPIRY,
     NO_TRAITS,
+    Ack,
     Alert,
     Basis,
     Blind,
@@ -64,7 +66,8 @@ class World:
             assert self.wakes < 10_000, "wake-ups do not come to an end"
             before = self.state
             step = evaluate(before, self.rules, self.now)
-            assert step.events or step.state.severity != before.severity, f"woken at {self.now} for nothing"
+            changed = step.events or step.state != before or self.rules.hours  # another hour may change nothing
+            assert changed, f"woken at {self.now} for nothing"
             assert step.state.wake_at is None or step.state.wake_at > self.now, "due again at once"
             self.take(step)
             self._prove_sleep(when)
@@ -78,7 +81,7 @@ class World:
             assert not step.events
         for event in step.events:
             self._hear(event)
-        told_twice = [(e.aspect, e.generation) for e in step.events]
+        told_twice = [(e.aspect, e.generation) for e in step.events if e.kind is not EventKind.ESCALATED]
         assert len(told_twice) == len(set(told_twice)), f"said twice in one step: {told_twice}"
         assert {(a.aspect, a.generation): a.severity for a in step.state.alerts} == self.open
         self._prove_severity(step.state)
@@ -110,17 +113,18 @@ class World:
         else:
             assert key in self.open, f"about a matter that is not open: {event}"
             assert event.before is self.open[key]
-            order = {EventKind.WORSENED: 1, EventKind.EASED: -1, EventKind.REPEATED: 0}
+            order = {EventKind.WORSENED: 1, EventKind.EASED: -1}
             if event.kind.closes:
                 assert (event.kind is EventKind.SIGHTED) == (event.aspect == BLIND)
                 assert event.kind is not EventKind.RENEWED or event.aspect == EXPIRY
                 del self.open[key]
             else:
                 rise = event.severity - event.before
-                assert order[event.kind] == (rise > 0) - (rise < 0)
+                assert order.get(event.kind, 0) == (rise > 0) - (rise < 0)
                 self.open[key] = event.severity
         self.events.append(event)
-        self.heard.append((self.now - START, f"{event.kind} {event.aspect} {event.severity.word}"))
+        words = [event.kind, event.aspect, event.severity.word, event.rung, *event.notify]
+        self.heard.append((self.now - START, " ".join(filter(None, words))))
 
     def _prove_sleep(self, when: datetime) -> None:
         """Until it is to be woken, no judgement at any moment would say anything else."""
@@ -172,6 +176,20 @@ def is_blind(reason: str = "no route to host") -> Act:
 def delivers(aspect: str | None = None) -> Act:
     """Somebody is really told (of this aspect, or of all)."""
     return lambda world: world.answer(told, aspect)
+
+
+def acks(until: str | None = None, *, until_renewed: bool = False, aspect: str = EXPIRY) -> Act:
+    """Somebody takes the matter in hand."""
+
+    def act(world: World) -> None:
+        assert world.state is not None
+        ack = Ack("ann", world.now, "on it", moment(until) if until else None, until_renewed)
+        step = acknowledge(world.state, aspect, ack)
+        assert step is not None
+        world.take(step)
+        world.take(evaluate(step.state, world.rules, world.now))
+
+    return act
 
 
 def gives_up(aspect: str | None = None) -> Act:
