@@ -128,3 +128,71 @@ async def test_a_name_that_steers_a_terminal_is_printed_harmless(desk: Desk) -> 
     desk.rig.sources["tokens"].shows(Observation("x\x1b[2J", findings=(Finding("placeholder", Severity.WARNING),)))
     await desk.rig.look()
     assert "\x1b" not in await desk.good("ack", "x", "--reason", "\x1b[31mred")
+
+
+# ── silences ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_snooze_says_until_when_and_is_listed(desk: Desk) -> None:
+    said = await desk.good("snooze", "AAR", "--for", "2h", "--reason", "at lunch")
+    (row,) = await desk.rows("silence", "list")
+    assert said == (f"{row['id']}: item=tokens/AAR aspect=expiry silenced until 2030-01-01 02:01 UTC: at lunch\n")
+    (listed,) = [line for line in (await desk.good("alerts")).splitlines() if "tokens/AAR" in line]
+    assert "2030-01-01 02:01" in listed
+
+
+async def test_a_silence_is_added_listed_and_ended(desk: Desk) -> None:
+    wish = ("category=cicd", "severity=critical,expired", "--until", "2030-01-02", "--reason", "moving house")
+    said = await desk.good("silence", "add", *wish)
+    id_, _, rest = said.partition(": ")
+    assert rest == (
+        "severity=critical severity=expired category=cicd silenced until 2030-01-03 00:00 UTC: moving house\n"
+    )
+    heading, row, _, count = (await desk.good("silence", "list")).splitlines()
+    assert heading.split() == ["ID", "MATCHES", "UNTIL", "(UTC)", "LEFT", "BY", "REASON"]
+    assert row.split()[0] == id_
+    assert (ME in row, "moving house" in row, count) == (True, True, "1 silence")
+    assert (await desk.good("silence", "expire", id_)).startswith(f"{id_}: severity=critical severity=expired")
+    assert await desk.good("silence", "list") == "0 silences\n"
+    assert [one["state"] for one in await desk.rows("silence", "list", "--all")] == ["over"]
+    assert (await desk.run("silence", "expire", id_)).code == 2
+
+
+async def test_maintenance_silences_everything_and_stop_ends_what_was_begun(desk: Desk) -> None:
+    await desk.good("silence", "add", "category=other", "--for", "1h", "--reason", "maintenance of something else")
+    begun = await desk.good("maintenance", "start", "--for", "2h", "--reason", "new switch")
+    assert "everything silenced until 2030-01-01 02:01 UTC: maintenance: new switch" in begun
+    await desk.good("maintenance", "start", "category=cicd", "--for", "3h", "--reason", "deploy")
+    assert len(await desk.rows("silence", "list")) == 3
+    ended = await desk.good("maintenance", "stop")
+    assert [line.partition(": ")[2] for line in ended.splitlines()] == [
+        "everything is heard again",
+        "category=cicd is heard again",
+    ]
+    assert [one["matches"] for one in await desk.rows("silence", "list")] == ["category=other"]
+    done = await desk.run("maintenance", "stop")
+    assert (done.code, "no maintenance is under way" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["snooze", "AAR", "--reason", "x"], 64, "say until when: give --for 2d or --until 2026-12-01"),
+        (["snooze", "AAR", "--for", "1h", "--until", "2d", "--reason", "x"], 64, "one of them"),
+        (["snooze", "AAR", "--for", "1h"], 64, "--reason"),
+        (["snooze", "NOPE", "--for", "1h", "--reason", "x"], 2, "no open alert is called 'NOPE'"),
+        (["snooze", "AAR", "--for", "0s", "--reason", "x"], 64, "until: '0s' is not after now"),
+        (["silence", "add", "--for", "1h", "--reason", "x"], 64, "MATCHER"),
+        (["silence", "add", "category", "--for", "1h", "--reason", "x"], 64, "write KEY=VALUE"),
+        (["silence", "add", "category=x", "--for", "91d", "--reason", "x"], 64, "a silence ends within 90 days"),
+        (["silence", "add", "category=x", "--for", "1h"], 64, "--reason"),
+        (["silence", "expire", "nope"], 2, "no silence to end is called"),
+        (["maintenance", "start", "--reason", "x"], 64, "say until when"),
+        (["maintenance", "start", "--for", "1h"], 64, "--reason"),
+    ],
+)
+async def test_what_cannot_be_silenced_says_why(desk: Desk, arguments: list[str], code: int, problem: str) -> None:
+    done = await desk.run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert problem in done.err
+    assert await desk.rows("silence", "list") == []

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from expiryd import __version__
-from expiryd.cli import acting, asking, checks, running
+from expiryd.cli import acting, asking, auditing, checks, running
 from expiryd.cli.exits import Exit, expected, explain, harmless, say
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import drop_output
@@ -72,6 +72,10 @@ for verb in (
     asking.notify,
     asking.reload,
     acting.ack,
+    acting.snooze,
+    acting.silence,
+    acting.maintenance,
+    auditing.audit,
     running.backup,
     *checks.ALIASES,
     checks.check_token,

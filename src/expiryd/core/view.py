@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from expiryd.core.duration import in_utc
-from expiryd.core.model import EXPIRY, Ack, Alert, Event, ItemState, Severity
+from expiryd.core.model import EXPIRY, Ack, Alert, Event, ItemId, ItemState, Severity
+from expiryd.core.silencing import Silence
 from expiryd.core.wording import action
 
 
-def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> dict[str, Any]:
-    """One item. `observed_at` is when it was last seen; times are RFC 3339 UTC, `days_left` is floored."""
+def item_row(
+    state: ItemState, now: datetime, observed_at: datetime | None, *, places: Sequence[ItemId] = ()
+) -> dict[str, Any]:
+    """One item. `observed_at` is when it was last seen; times are RFC 3339 UTC, `days_left` is floored.
+
+    `places` are the other items that hold the same secret.
+    """
     seen, lifetime, traits = state.observation, state.observation.lifetime, state.observation.traits
     worst = max(state.alerts, key=lambda alert: alert.severity, default=None)
     blind = next((alert for alert in state.alerts if alert.aspect == "blind"), None)
@@ -37,6 +44,7 @@ def item_row(state: ItemState, now: datetime, observed_at: datetime | None) -> d
         "owner": traits.owner,
         "runbook": traits.runbook,
         "used_by": list(traits.used_by),
+        "places": list(places),
         "action": action(state.severity, worst.aspect if worst else EXPIRY),
         "labels": dict(traits.labels),
         "observed_at": rfc3339(observed_at),
@@ -79,6 +87,21 @@ def ack_row(ack: Ack) -> dict[str, Any]:
         "reason": ack.reason,
         "until": rfc3339(ack.until),
         "until_renewed": ack.until_renewed,
+    }
+
+
+def silence_row(silence: Silence, now: datetime) -> dict[str, Any]:
+    """One silence. `matches` says in one line what `matchers` say by key."""
+    return {
+        "id": silence.id,
+        "matches": str(silence.matcher),
+        "matchers": silence.matcher.said,
+        "starts_at": rfc3339(silence.starts_at),
+        "ends_at": rfc3339(silence.ends_at),
+        "state": "active" if silence.holds(now) else "over" if silence.ends_at <= now else "pending",
+        "actor": silence.actor,
+        "reason": silence.reason,
+        "created_at": rfc3339(silence.created_at),
     }
 
 

@@ -1,16 +1,25 @@
-"""What people do about open matters: take one in hand, let go of it. Each deed has an actor and a reason."""
+"""What people do about open matters: take one in hand, let go of it, hear nothing of it for a while.
+
+Each deed has an actor and a reason.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from expiryd.api import ExpirydError
 from expiryd.core.acking import acknowledge, let_go, say_ack
+from expiryd.core.matching import Facts, Matcher
 from expiryd.core.model import Ack, Alert, ItemId, ItemState
+from expiryd.core.silencing import Silence, snoozed
 from expiryd.core.step import Step
+from expiryd.core.wording import say_time
 from expiryd.engine.daemon import Daemon
 from expiryd.store.port import Entry
+
+LONGEST_SILENCE = timedelta(days=90)
 
 
 class NoSuchAlert(ExpirydError):
@@ -50,6 +59,20 @@ class Actions:
             step = let_go(self._state(item, aspect), aspect, now)
             return await self._done(step, Entry(now, actor, "alert.let_go", item, {"aspect": aspect}), item, aspect)
 
+    async def snooze(self, alert: str, until: datetime, reason: str, actor: str) -> Silence:
+        """Nobody hears of it until then, in whatever generation. Raises ValueError as `silence` does."""
+        return await self.silence(snoozed(self.find(alert)[1]), until, reason, actor)
+
+    async def silence(self, matcher: Matcher, until: datetime, reason: str, actor: str) -> Silence:
+        """Nobody hears of what matches until then; then, what still holds. Raises ValueError for an end too far off."""
+        now = self.daemon.clock.now()
+        if until - now > LONGEST_SILENCE:
+            latest = say_time(now + LONGEST_SILENCE)
+            raise ValueError(
+                f"a silence ends within {LONGEST_SILENCE.days} days, by {latest}: renew it then if need be"
+            )
+        return await self.daemon.silences.add(Silence(matcher, now, until, actor, reason, now))
+
     def find(self, alert: str) -> tuple[ItemState, Alert]:
         """The open matter of the id `item#aspect`."""
         item, aspect = _parts(alert)
@@ -76,3 +99,9 @@ def _parts(alert: str) -> tuple[ItemId, str]:
     """An item's name may hold any character; an aspect is a plain word."""
     item, _, aspect = alert.rpartition("#")
     return ItemId(item), aspect
+
+
+def silenced_until(silences: Iterable[Silence], state: ItemState, alert: Alert) -> datetime | None:
+    """The last end of those silences that mean this matter."""
+    facts = Facts.about(state, alert)
+    return max((silence.ends_at for silence in silences if silence.matcher.matches(facts)), default=None)

@@ -12,13 +12,14 @@ from aiohttp import web
 
 from expiryd import __version__
 from expiryd.core.model import Alert, ItemId, ItemState, Severity
-from expiryd.core.view import Rank, alert_rank, alert_row, event_row, item_rank, item_row, rfc3339
+from expiryd.core.view import Rank, alert_rank, event_row, item_rank, item_row, rfc3339
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.schedule import Rhythm
 from expiryd.store.port import EventRecord, Outbox, StoreError
 from expiryd.web import checks
 from expiryd.web.glance import Glance
 from expiryd.web.health import Health
+from expiryd.web.matters import row_of
 from expiryd.web.paging import page, read_cursor, write_cursor
 from expiryd.web.route import Ask, Param, Problem, Route, answer
 from expiryd.web.vitals import item_totals
@@ -90,17 +91,18 @@ class Api:
         state = self._daemon.ledger.get(ItemId(name))
         if state is None:
             raise Problem(404, f"no item is called {name!r}")
-        now = self._daemon.clock.now()
-        return answer({**self._item(state), "alerts": [alert_row(state, alert, now) for alert in state.alerts]})
+        return answer({**self._item(state), "alerts": [row_of(self._daemon, state, alert) for alert in state.alerts]})
 
     async def alerts(self, ask: Ask) -> web.StreamResponse:
-        wanted, now = _filter(ask.query), self._daemon.clock.now()
+        wanted = _filter(ask.query)
+        silences = self._daemon.silences.holding(self._daemon.clock.now())
 
         def pick(state: ItemState) -> Iterable[tuple[Rank, tuple[ItemState, Alert]]]:
             return [(alert_rank(each), (state, each)) for each in state.alerts if wanted(state, each.severity)]
 
         shown, more = await self._page(ask, pick)
-        return answer({"alerts": [alert_row(state, alert, now) for state, alert in shown], "next": more})
+        rows = [row_of(self._daemon, state, alert, silences) for state, alert in shown]
+        return answer({"alerts": rows, "next": more})
 
     async def _page(
         self, ask: Ask, pick: Callable[[ItemState], Iterable[tuple[Rank, T]]]
@@ -147,7 +149,7 @@ class Api:
     def _item(self, state: ItemState) -> Row:
         # of an item that the last look could not see, nobody remembers when it was seen before
         seen = None if state.blind_looks else self._daemon.ledger.last_good.get(state.collector)
-        return item_row(state, self._daemon.clock.now(), seen)
+        return item_row(state, self._daemon.clock.now(), seen, places=self._daemon.ledger.places(state))
 
     def _collectors(self) -> list[Row]:
         return [self._collector(name) for name in sorted(self._daemon.graph.collectors)]

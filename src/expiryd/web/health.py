@@ -11,12 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from expiryd.core.model import Alert, ItemState, Severity
-from expiryd.core.view import Rank, alert_rank, alert_row
+from expiryd.core.view import Rank, alert_rank
 from expiryd.engine.daemon import Daemon
 from expiryd.store.port import Outbox
 from expiryd.web import checks
 from expiryd.web.checks import Check, Status, stamp
 from expiryd.web.glance import Glance
+from expiryd.web.matters import row_of
 from expiryd.web.paging import page, steps
 from expiryd.web.route import Ask, Right, Route, answer, plain
 from expiryd.web.vitals import item_totals, performance
@@ -136,9 +137,9 @@ class Health:
         return counts
 
     async def _alerts(self) -> list[dict[str, Any]]:
-        now = self._daemon.clock.now()
         shown, _ = await page(self._daemon.ledger.all(), _alerts_of, MOST_ALERTS)
-        return [alert_row(state, alert, now) for state, alert in shown]
+        silences = self._daemon.silences.holding(self._daemon.clock.now())
+        return [row_of(self._daemon, state, alert, silences) for state, alert in shown]
 
     # ── checks ────────────────────────────────────────────────────────────────────────────────────────
 

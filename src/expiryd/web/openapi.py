@@ -50,6 +50,7 @@ _ITEM: dict[str, Schema] = {
         ),
     },
     "used_by": _TEXTS,
+    "places": _TEXTS,
     "labels": {"type": "object", "additionalProperties": _TEXT},
 }
 SCHEMAS: dict[str, Schema] = {
@@ -70,6 +71,20 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "Alerts": _object(alerts=_list("Alert"), next=_TEXT_OR_NULL),
+    "Silence": _object(
+        **dict.fromkeys(("id", "matches", "actor", "reason"), _TEXT),
+        matchers=_OBJECT,
+        state={"type": "string", "enum": ["pending", "active", "over"]},
+        **dict.fromkeys(("starts_at", "ends_at", "created_at"), _TIME),
+    ),
+    "TrailLine": _object(
+        **dict.fromkeys(("seq", "entry"), _COUNT),
+        at=_TIME,
+        **dict.fromkeys(("actor", "action", "item", "prev", "hash"), _TEXT),
+        detail=_OBJECT,
+    ),
+    "Trail": _object(lines=_list("TrailLine"), next=_COUNT_OR_NULL),
+    "Silences": _object(silences=_list("Silence")),
     "Event": _object(
         id=_COUNT,
         **dict.fromkeys(("kind", "item", "aspect", "generation", "title", "detail", "owner", "category"), _TEXT),

@@ -23,6 +23,7 @@ from expiryd.web.health import Health
 from expiryd.web.matters import Matters
 from expiryd.web.openapi import describe
 from expiryd.web.prometheus import Scrape
+from expiryd.web.trail import TrailOffice
 from expiryd.web.route import Ask, Problem, Right, Route, answer
 
 LARGEST_BODY = 64 * 1024

@@ -1,21 +1,23 @@
-"""Taking an alert in hand: who, why and until when are kept, through restarts and reloads, and end with the matter."""
+"""What somebody does about a matter: who, why and until when are kept through restarts and reloads, to their end."""
 
 from __future__ import annotations
 
 import os
 import pwd
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
-from tests.web import Asker, served
+from tests.web import Asker, asking, served
 
 from expiryd.api import Observation
 from expiryd.core.model import Finding, Severity
 from expiryd.testing import EPOCH
+from expiryd.web.access import ROLES
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 ACK = "/api/v1/alerts/tokens%2FT%23expiry/ack"
@@ -166,3 +168,121 @@ async def test_the_deed_is_logged_and_stands_in_the_journal(asker: Asker) -> Non
     assert (entry.actor, entry.item, entry.detail["aspect"]) == (ME, "tokens/T", "expiry")
     assert entry.detail["terms"] == f"{ME}, until 2030-01-03 00:01 UTC: mine"
     assert ("info", "alert.acknowledged") in [(level, event) for level, event, _ in asker.rig.log.lines]
+
+
+# ── silences ──────────────────────────────────────────────────────────────────────────────────────────
+
+SILENCES = "/api/v1/silences"
+
+
+async def kept(asker: Asker, query: str = "") -> Any:
+    return (await asker.get(f"{SILENCES}{query}"))["silences"]
+
+
+async def test_a_snooze_keeps_one_alert_quiet_and_is_listed_with_it(asker: Asker) -> None:
+    rig = asker.rig
+    snoozed = await take(asker, path="/api/v1/alerts/tokens%2FT%23expiry/snooze", reason="at lunch", until="2h")
+    assert snoozed["matchers"] == {"item": ["tokens/T"], "aspect": ["expiry"]}
+    assert (snoozed["actor"], snoozed["reason"], snoozed["state"]) == (ME, "at lunch", "active")
+    assert snoozed["ends_at"] == "2030-01-01T02:01:00Z"
+    (row,) = (await asker.get("/api/v1/alerts"))["alerts"]
+    assert row["silenced_until"] == snoozed["ends_at"]
+    assert (await asker.get("/api/v1/items/tokens/T"))["alerts"][0]["silenced_until"] == snoozed["ends_at"]
+    assert (await asker.get("/health", 503))["alerts"][0]["silenced_until"] == snoozed["ends_at"]
+
+    rig.sources["tokens"].shows(token(), token(name="U"))
+    await rig.look()
+    await rig.wait(MINUTE)
+    assert rig.news() == ["raised tokens/U"]
+
+
+async def test_a_silence_of_what_matches_ends_by_itself_and_what_still_holds_is_told(asker: Asker) -> None:
+    rig = asker.rig
+    silence = await take(asker, path=SILENCES, reason="moving house", until="1h", matchers=["item=tokens/U*"])
+    assert (await kept(asker)) == [silence]
+    rig.sources["tokens"].shows(token(), token(name="U"))
+    await rig.look()
+    await rig.wait(30 * MINUTE, step=10 * MINUTE)
+    assert rig.news() == []
+    await rig.restart()
+    await rig.wait(HOUR, step=10 * MINUTE)
+    assert rig.news() == ["raised tokens/U"]
+
+
+async def test_a_silence_that_is_ended_tells_at_once_what_still_holds(asker: Asker) -> None:
+    rig = asker.rig
+    silence = await take(asker, path=SILENCES, reason="x", until="9d", matchers={"item": "tokens/U"})
+    rig.sources["tokens"].shows(token(), token(name="U"))
+    await rig.look()
+    await rig.wait(MINUTE)
+    assert rig.news() == []
+    ended = await asker.ask("DELETE", f"{SILENCES}/{silence['id']}", 200)
+    assert (ended["state"], ended["id"]) == ("over", silence["id"])
+    await rig.wait(MINUTE)
+    assert rig.news() == ["raised tokens/U"]
+    assert await kept(asker) == []
+    assert [one["id"] for one in await kept(asker, "?over=yes")] == [silence["id"]]
+    await asker.ask("DELETE", f"{SILENCES}/{silence['id']}", 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"matchers": [], "until": "1h"}, "reason: is required"),
+        ({"matchers": [], "reason": "x"}, "until: is required"),
+        ({"until": "1h", "reason": "x"}, "matchers: is required"),
+        ({"matchers": [], "until": "0s", "reason": "x"}, "until: '0s' is not after now"),
+        ({"matchers": [], "until": "91d", "reason": "x"}, "until: a silence ends within 90 days, by 2030-04-01"),
+        ({"matchers": ["colour=red"], "until": "1h", "reason": "x"}, "matchers: `colour=red`: write KEY=VALUE"),
+        ({"matchers": {"colour": "red"}, "until": "1h", "reason": "x"}, "matchers: `colour` is nothing to match by"),
+        ({"matchers": {"severity": 5}, "until": "1h", "reason": "x"}, "matchers: severity must be text"),
+        ({"matchers": "category=cicd", "until": "1h", "reason": "x"}, "matchers: must be"),
+    ],
+)
+async def test_a_silence_needs_to_say_what_until_when_and_why(asker: Asker, body: dict[str, Any], problem: str) -> None:
+    assert problem in await take(asker, 400, SILENCES, **body)
+    assert await kept(asker) == []
+
+
+async def test_only_an_open_alert_can_be_snoozed_and_not_for_ever(asker: Asker) -> None:
+    unknown = await take(asker, 404, "/api/v1/alerts/tokens%2FX%23expiry/snooze", reason="x", until="1h")
+    assert "no open alert is called" in unknown
+    endless = await take(asker, 400, "/api/v1/alerts/tokens%2FT%23expiry/snooze", reason="x", until="365d")
+    assert "a silence ends within 90 days" in endless
+
+
+async def test_an_acknowledgement_and_a_silence_stand_in_the_journal_with_their_actor(asker: Asker) -> None:
+    silence = await take(asker, path=SILENCES, reason="moving house", until="1h", matchers=["category=cicd"])
+    await asker.ask("DELETE", f"{SILENCES}/{silence['id']}", 200)
+    entries = [entry for entry in await asker.rig.daemon.store.journal() if entry.action.startswith("silence.")]
+    assert [(entry.action, entry.actor) for entry in entries] == [("silence.added", ME), ("silence.expired", ME)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", ACK),
+        ("DELETE", ACK),
+        ("POST", "/api/v1/alerts/tokens%2FT%23expiry/snooze"),
+        ("POST", SILENCES),
+        ("DELETE", f"{SILENCES}/1"),
+    ],
+)
+async def test_acting_takes_an_operator(tmp_path: Path, method: str, path: str) -> None:
+    tokens = {role: {"hash": f"sha256:{sha256(role.encode()).hexdigest()}", "role": role} for role in ROLES}
+    async with Rig(tmp_path, settings={"http": {"tokens": tokens}}) as rig, asking(rig) as asker:
+        for role in ROLES:
+            wanted = {400, 404} if role in ("operator", "admin") else {403}
+            bearer = {"Authorization": f"Bearer {role}"}
+            async with asker.http.request(method, f"{asker.base}{path}", headers=bearer) as answer:
+                assert answer.status in wanted, role
+        assert await asker.get(SILENCES, Authorization="Bearer viewer") == {"silences": []}
+
+
+async def test_over_http_the_actor_is_the_token(tmp_path: Path) -> None:
+    tokens = {"night-shift": {"hash": f"sha256:{sha256(b'secret').hexdigest()}", "role": "operator"}}
+    async with Rig(tmp_path, settings={"http": {"tokens": tokens}}) as rig, asking(rig) as asker:
+        rig.sources["tokens"].shows(token())
+        await rig.look()
+        asker.http.headers["Authorization"] = "Bearer secret"
+        assert (await take(asker, reason="mine"))["acknowledged"]["actor"] == "token night-shift"
