@@ -73,11 +73,8 @@ def next_change(
     """
     if lifetime is None:
         return None
-    moments = []
-    for hour in (rules, *(hours.rules for hours in rules.hours)):
-        ladder = hour.ladder_of(lifetime, took)
-        if ladder is not None:
-            moments.append(ladder.next_severity(now))
+    ladders = [rules.ladder_of(lifetime, took), *(hours.rules.ladder_of(lifetime, took) for hours in rules.hours)]
+    moments = [ladder.next_severity(now) for ladder in ladders if ladder is not None]
     if lifetime.not_before is not None and lifetime.not_before > now:
         moments.append(lifetime.not_before)
     return earliest(*moments)
@@ -89,6 +86,8 @@ def next_hour(rules: Rules, now: datetime) -> datetime | None:
 
 
 def earliest(*moments: datetime | None) -> datetime | None:
+    if len(moments) == 1:
+        return moments[0]
     return min((moment for moment in moments if moment is not None), default=None)
 
 

@@ -223,7 +223,7 @@ def _transition(
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), now))
     sees = all(verdict.aspect != BLIND for verdict in verdicts)
-    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if sees else None
+    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if verdicts and sees else None
     for verdict in verdicts:
         known = open_before.pop(verdict.aspect, None)
         terms = Terms(rules, ladder if verdict.aspect == EXPIRY else None)
@@ -232,9 +232,12 @@ def _transition(
         alerts.append(alert)
         events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
     events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
-    state = replace(state, alerts=tuple(alerts))
-    state = replace(state, wake_at=_wake_at(state, rules, now))
-    if before is not None and before == state and before.wake_at == state.wake_at:
+    if state.alerts != tuple(alerts):
+        state = replace(state, alerts=tuple(alerts))
+    wake = _wake_at(state, rules, now)
+    if state.wake_at != wake:
+        state = replace(state, wake_at=wake)
+    if before is not None and before is not state and before == state and before.wake_at == wake:
         state = before
     return Step(state, tuple(events))
 
@@ -251,7 +254,8 @@ def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     if state.is_blind:
         moments, ladder = [next_blindness(lifetime, rules, now, took)], None
     else:
-        moments, ladder = [next_change(lifetime, rules, now, took)], rules.ladder_of(lifetime, took)
+        moments = [next_change(lifetime, rules, now, took)]
+        ladder = rules.ladder_of(lifetime, took) if state.alerts or rules.hours else None
     known = Severity.HEALTHY
     for alert in state.alerts:
         terms = Terms(rules, ladder if alert.aspect == EXPIRY else None)
