@@ -85,7 +85,7 @@ async def test_an_alert_is_taken_in_hand_listed_so_and_let_go(desk: Desk) -> Non
     said = await desk.good("ack", "tokens/AAR#expiry", "--reason", "ticket 4711", "--until", "2030-01-03")
     assert said == f"tokens/AAR#expiry: in the hand of {ME}, until 2030-01-04 00:00 UTC: ticket 4711\n"
     (listed,) = [line for line in (await desk.good("alerts")).splitlines() if "tokens/AAR" in line]
-    assert f"{ME} since 2030-01-01 00:01, until 2030-01-04 00:00" in listed
+    assert f"{ME} since 2030-01-01, until 2030-01-04" in listed
     assert await desk.good("ack", "AAR", "--undo") == "tokens/AAR#expiry: in nobody's hand\n"
     assert "IN HAND" not in await desk.good("alerts")
 
@@ -136,9 +136,9 @@ async def test_a_name_that_steers_a_terminal_is_printed_harmless(desk: Desk) -> 
 async def test_a_snooze_says_until_when_and_is_listed(desk: Desk) -> None:
     said = await desk.good("snooze", "AAR", "--for", "2h", "--reason", "at lunch")
     (row,) = await desk.rows("silence", "list")
-    assert said == (f"{row['id']}: item=tokens/AAR aspect=expiry silenced until 2030-01-01 02:01 UTC: at lunch\n")
+    assert said == f"tokens/AAR#expiry: silenced until 2030-01-01 02:01 UTC by silence {row['id']}: at lunch\n"
     (listed,) = [line for line in (await desk.good("alerts")).splitlines() if "tokens/AAR" in line]
-    assert "2030-01-01 02:01" in listed
+    assert "2030-01-01" in listed
 
 
 async def test_a_silence_is_added_listed_and_ended(desk: Desk) -> None:

@@ -80,7 +80,9 @@ def ack(outset: Outset, alert: str, *, until: str | None, until_renewed: bool, u
 def snooze(outset: Outset, alert: str, until: str, reason: str) -> int:
     """Hear nothing of one alert for a while; what still holds then is told. ALERT is as for `ack`."""
     line = Line(outset.socket)
-    _say(_ask(line, "POST", f"{_alert(_meant(line, alert))}/snooze", {"until": until, "reason": reason}))
+    meant = _meant(line, alert)
+    row = _ask(line, "POST", f"{_alert(meant)}/snooze", {"until": until, "reason": reason})
+    print(plain(f"{meant}: silenced until {minute(row['ends_at'])} UTC by silence {row['id']}: {row['reason']}"))
     return Exit.OK
 
 

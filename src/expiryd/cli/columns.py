@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from expiryd.core.duration import say_left
+from expiryd.core.duration import in_utc, say_left
 from expiryd.core.model import BLIND, EXPIRY, Severity
 
 Row = Mapping[str, Any]
@@ -57,8 +57,8 @@ def of_alerts(now: datetime) -> Sequence[Column]:
         Column("LEFT", lambda row: _left(row, now) if row["aspect"] in (EXPIRY, BLIND) else ""),
         Column("OPEN SINCE (UTC)", lambda row: minute(row["opened_at"]), "since:"),
         Column("STATE", _text("state"), "state:"),
-        Column("IN HAND", _hand, "in hand:"),
-        Column("SILENT UNTIL (UTC)", lambda row: minute(row["silenced_until"]), "silent until:"),
+        Column("IN HAND", lambda row: _hand(row, now), "in hand:"),
+        Column("SILENT UNTIL (UTC)", lambda row: _near(row["silenced_until"], now), "silent until:"),
         Column("OWNER", _text("owner"), "owner:"),
         Column("DETAIL", _text("detail")),
     )
@@ -134,16 +134,18 @@ def details(row: Row) -> Sequence[str]:
     lines += [f"{label}: {row[key]}" for label, key in pairs if row[key]]
     if row["used_by"]:
         lines.append(f"Used by: {', '.join(row['used_by'])}")
+    if row["places"]:
+        lines.append(f"Also in: {', '.join(row['places'])}")
     return lines
 
 
-def _hand(row: Row) -> str:
-    """`ann since 2026-11-21 09:00, until it is over`"""
+def _hand(row: Row, now: datetime) -> str:
+    """`ann since 09:00, until 2026-11-24`"""
     ack = row["acknowledged"]
     if ack is None:
         return ""
-    end = f", until {minute(ack['until'])}" if ack["until"] else ", until it is over" if ack["until_renewed"] else ""
-    return f"{ack['actor']} since {minute(ack['at'])}{end}"
+    until = f", until {_near(ack['until'], now)}" if ack["until"] else ", until over" if ack["until_renewed"] else ""
+    return f"{ack['actor']} since {_near(ack['at'], now)}{until}"
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
@@ -175,6 +177,14 @@ def _end(row: Row, now: datetime) -> str:
 
 def _since(at: str | None, now: datetime) -> str:
     return say_left(datetime.fromisoformat(at), now) if at else "never"
+
+
+def _near(at: str | None, now: datetime) -> str:
+    """The day, or the time of today."""
+    if at is None:
+        return ""
+    day, _, time = minute(at).partition(" ")
+    return time if day == f"{in_utc(now):%Y-%m-%d}" else day
 
 
 def minute(at: str | None) -> str:

@@ -121,7 +121,8 @@ def comment(message: Message, marks: Marks, mention: str) -> str:
 
 def _news(event: Event, message: Message) -> str:
     line = f"**{badge(event)}** ({event.kind.value}) {markdown(headline(event, message.at))}"
-    return line if event.kind.closes else f"{line}. {action(event.severity, event.aspect)}"
+    to_do = dict(facts(event)).get("Do")
+    return f"{line}. {to_do}" if to_do else line
 
 
 def _section(message: Message, marks: Marks, before: Iterable[tuple[str, str, str]]) -> str:

@@ -109,7 +109,7 @@ def document(message: Message) -> str:
     ]
     if more := len(left) + beyond:
         parts.append(f"… and {more} more: {markdown(tally(left, message.beyond))}. `expiryd alerts` lists them all.")
-    if to_do := [_to_do(event) for event in told if not event.kind.closes]:
+    if to_do := [_to_do(event) for event in told if "Do" in dict(facts(event))]:
         parts += ["## Infrastructure Team Action Items", "\n".join(to_do)]
     return "\n\n".join([*parts, f"**Notification ID:** {code(message.key)}"]) + "\n"
 
