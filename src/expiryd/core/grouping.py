@@ -82,7 +82,8 @@ def plan(
     if again:
         return Plan([_again(group, threaded, batch) for batch, group in again.items()])
     result = Plan()
-    wanted = [p for p in _newest(parcels, result.superseded) if _worth_telling(p, manner, result.suppressed)]
+    known = [p for p in parcels if not _of_the_unheard(p, result.suppressed)]
+    wanted = [p for p in _newest(known, result.superseded) if _worth_telling(p, manner, result.suppressed)]
     heard = [p for p in wanted if not _muted(p, mute(p.event), result)]
     return replace(result, drafts=_drafts(heard, threaded, manner))
 
@@ -104,6 +105,14 @@ def _muted(parcel: Owed, by: Mute | None, result: Plan) -> bool:
         result.suppressed[parcel.id] = by.reason
     else:
         result.held[parcel.id] = by
+    return True
+
+
+def _of_the_unheard(parcel: Owed, suppressed: dict[int, str]) -> bool:
+    """Whoever has not heard of a matter hears that, not who has it in hand."""
+    if parcel.event.kind is not EventKind.ACKNOWLEDGED or parcel.told:
+        return False
+    suppressed[parcel.id] = "in somebody's hands before anybody here was told of it"
     return True
 
 

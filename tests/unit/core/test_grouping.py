@@ -70,6 +70,14 @@ def test_another_generation_is_another_matter() -> None:
     assert drafts(made) == [[1, 2]]
 
 
+def test_who_has_it_in_hand_is_for_those_who_heard_of_it_and_the_others_hear_of_the_matter_itself() -> None:
+    acknowledged = parcel(2, EventKind.ACKNOWLEDGED)
+    todo = plan([parcel(1), acknowledged], threaded=False)
+    assert drafts(todo) == [[1]]
+    assert todo.suppressed == {2: "in somebody's hands before anybody here was told of it"}
+    assert drafts(plan([parcel(1, told=True), parcel(2, EventKind.ACKNOWLEDGED, told=True)], threaded=False)) == [[2]]
+
+
 def test_nobody_hears_of_the_end_of_a_matter_he_was_never_told_of() -> None:
     for kind in (RESOLVED, EventKind.RENEWED, EventKind.SIGHTED):
         made = plan([parcel(1), parcel(2, kind)], threaded=False)
