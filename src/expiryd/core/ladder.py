@@ -12,7 +12,7 @@ from math import ceil
 
 from expiryd.core.duration import format_duration, in_utc, parse_duration
 from expiryd.core.model import Lifetime, Severity
-from expiryd.core.workdays import REACH, Workdays
+from expiryd.core.workdays import Workdays
 
 DAY = timedelta(days=1)
 NO_TIME = timedelta(0)
@@ -145,7 +145,9 @@ class Ladder:
     def severity(self, now: datetime) -> Severity:
         """By the time remaining, to the microsecond. A rung that was crossed is worth at least a word."""
         remaining = self.end - now
-        if remaining > self.leads.changes[0] and (self.workdays is None or remaining - REACH > self.leads.changes[0]):
+        if remaining > self.leads.changes[0] and (
+            self.workdays is None or remaining - self.workdays.reach > self.leads.changes[0]
+        ):
             return Severity.HEALTHY
         if remaining <= NO_TIME:
             return Severity.EXPIRED
@@ -168,8 +170,10 @@ class Ladder:
         """The next moment at which the severity changes."""
         if self.workdays is None:
             return self._next(self.leads.changes, now)
-        info = min((self.leads.info, *(rung.lead for rung in self.leads.rungs)), key=self.crossing)
-        return self._next((info, self.leads.warning, self.leads.critical, NO_TIME), now)
+        moments = [self._overtaken((self.leads.warning, self.leads.critical, NO_TIME), now)]
+        if self.severity(now) is Severity.HEALTHY:
+            moments += [self._overtaken((self.leads.info,), now), self.next_rung(now)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def next_rung(self, now: datetime) -> datetime | None:
         """The next moment at which a rung is crossed while no more urgent one was."""
@@ -177,7 +181,9 @@ class Ladder:
 
     def next_critical(self, now: datetime) -> datetime | None:
         """The moment at which it becomes critical or worse, if that is to come."""
-        return None if self.severity(now) >= Severity.CRITICAL else self._next((self.leads.critical, NO_TIME), now)
+        if self.severity(now) >= Severity.CRITICAL:
+            return None
+        return self._overtaken((self.leads.critical, NO_TIME), now)
 
     def crossing(self, lead: timedelta) -> datetime:
         """The first moment with less than `lead` left (zero and below: with no more than that left)."""
@@ -192,19 +198,30 @@ class Ladder:
     def _passed(self, lead: timedelta, now: datetime) -> bool:
         remaining = self.end - now
         passed = remaining < lead if lead > NO_TIME else remaining <= lead
-        if passed or self.workdays is None or lead <= NO_TIME:
+        if passed or self.workdays is None or lead <= NO_TIME or remaining - self.workdays.reach > lead:
             return passed
         return now >= self.crossing(lead)  # it may have moved to an earlier day
 
     def _next(self, leads: Sequence[timedelta], now: datetime) -> datetime | None:
         """The next crossing of these leads, the furthest first, that no more urgent one has overtaken."""
-        if self.workdays is None:
-            ahead = next((lead for lead in leads if not self._passed(lead, now)), None)
-            coming = None if ahead is None else self.crossing(ahead)
-        else:
-            overtaken = accumulate(map(self.crossing, reversed(leads)), min)
-            coming = min((moment for moment in overtaken if moment > now), default=None)
-        return None if coming is _NEVER else coming
+        remaining, reach = self.end - now, self.workdays.reach if self.workdays else NO_TIME
+        coming: datetime | None = None
+        for lead in leads:
+            if coming is not None and (self.workdays is None or self.end - coming - reach > lead):
+                break  # this one and all that follow come later
+            if lead > remaining:
+                continue
+            moment = self.crossing(lead)
+            if moment <= now:
+                coming = None
+            elif moment is not _NEVER and (coming is None or moment < coming):
+                coming = moment
+        return coming
+
+    def _overtaken(self, leads: Sequence[timedelta], now: datetime) -> datetime | None:
+        """The same of leads in the order of urgency alone."""
+        moments = accumulate(map(self.crossing, reversed(leads)), min)
+        return min((moment for moment in moments if moment > now), default=None)
 
 
 def span_of(lifetime: Lifetime) -> timedelta | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expiryd.core.workdays import REACH, Workdays
+from expiryd.core.workdays import Workdays
 
 DAY = timedelta(days=1)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -76,7 +76,7 @@ def test_a_calendar_without_any_working_day_moves_nothing() -> None:
 @given(calendars, moments)
 def test_it_is_never_later_never_far_and_always_a_working_day(calendar: Workdays, moment: datetime) -> None:
     moved = calendar.before(moment)
-    assert moment - REACH < moved <= moment
+    assert moment - calendar.reach < moved <= moment
     if moved != moment:
         day = moved.astimezone(calendar.zone).date()
         assert day.weekday() not in calendar.weekend
