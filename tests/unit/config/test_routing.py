@@ -11,6 +11,7 @@ from tests.unit.core.words import event
 
 from expiryd.api import CollectorConfig, EventKind, NotifierConfig, Severity, Traits
 from expiryd.config import Config, ConfigError, load
+from expiryd.config.routing import LevelConfig, MaintenanceConfig, RouteConfig, WindowConfig
 from expiryd.core.matching import Matcher
 from expiryd.core.routing import Level, Route, levels_of
 from expiryd.core.silencing import Hush, muting
@@ -172,6 +173,14 @@ def test_routes_are_a_list_also_in_the_words_of_the_errors(tmp_path: Path) -> No
         load_text(tmp_path, '[routes]\nnotify = "slack"')
     with pytest.raises(ConfigError, match="routes are a list, which a variable cannot spell"):
         load_text(tmp_path, "", {"EXPIRYD_ROUTES__0__NOTIFY": "slack"})
+
+
+def test_every_key_is_documented() -> None:
+    page = (SAMPLE.parents[2] / "docs" / "configuration.md").read_text()
+    models = (RouteConfig, LevelConfig, WindowConfig, MaintenanceConfig)
+    keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    assert {key for key in keys if f"`{key}`" not in page} == {"after"}  # which stands in its example
+    assert "{ after =" in page
 
 
 # ── the sample with the response times of an on-call matrix ────────────────────────────────────────────
