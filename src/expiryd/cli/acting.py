@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import wraps
 from typing import Any
 from urllib.parse import quote
 
@@ -29,13 +30,12 @@ reason = click.option("--reason", required=True, metavar="TEXT", help="Why; it i
 def _end(verb: Callable[..., Any]) -> Callable[..., Any]:
     """`--for` and `--until`, of which exactly one must be given; they become the argument `until`."""
 
+    @wraps(verb)
     def wrapped(*args: Any, span: str | None, until: str | None, **rest: Any) -> Any:
         if (span is None) == (until is None):
             raise click.UsageError("say until when: give --for 2d or --until 2026-12-01, one of them")
         return verb(*args, until=span or until, **rest)
 
-    wrapped.__doc__, wrapped.__name__ = verb.__doc__, verb.__name__
-    wrapped.__dict__.update(verb.__dict__)
     for option in (
         click.option("--until", metavar="WHEN", help="A date (to the end of that day) or a time."),
         click.option("--for", "span", metavar="SPAN", help="A span such as 2h or 2d."),
@@ -97,8 +97,11 @@ def silence() -> None:
 @reason
 @click.pass_obj
 def silence_add(outset: Outset, matchers: tuple[str, ...], until: str, reason: str) -> int:
-    """Silence what matches all of MATCHER: KEY=VALUE with a key of severity, category, collector, owner, kind, item,
-    aspect, event or labels.NAME, and `*` for anything. A key given twice means either."""
+    """Hear nothing of what matches all of MATCHER.
+
+    MATCHER is KEY=VALUE with a key of severity, category, collector, owner, kind, item, aspect, event or labels.NAME; in
+    VALUE `*` stands for anything. A key given twice means either.
+    """
     _say(_silence(Line(outset.socket), matchers, until, reason))
     return Exit.OK
 
