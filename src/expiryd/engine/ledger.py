@@ -81,6 +81,10 @@ class Ledger:
     def shard(self, key: Shard) -> Iterable[ItemState]:
         return self._shards[key].values()
 
+    def places(self, state: ItemState) -> list[ItemId]:
+        """The other items that hold the same secret."""
+        return [place for place in self.kinship.places(state.observation.fingerprint) if place != state.id]
+
     def looked(self, state: ItemState) -> datetime | None:
         """When its collector's last look began that went to the end, or when an earlier one ended."""
         if state.blind_looks:
