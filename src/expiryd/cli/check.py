@@ -56,7 +56,7 @@ class Found:
     def row(self, state: ItemState) -> dict[str, Any]:
         """As it was judged: by the time of its look."""
         at = self.survey.looks[state.collector].started_at
-        return item_row(state, at, None if state.blind_looks else at)
+        return item_row(state, at, None if state.blind_looks else at, places=self.survey.ledger.places(state))
 
     def left(self, state: ItemState) -> str:
         lifetime = state.observation.lifetime

@@ -5,7 +5,7 @@ An index kept up change by change; no question looks through all items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,7 +19,8 @@ SERVED_NOT_STORED = "served-not-stored"
 SUPERSEDED = "superseded"
 KIN = frozenset({STALE_COPY, SERVED_NOT_STORED, SUPERSEDED})
 MOST_PLACES = 100
-_MOST_BESIDE = 1000
+_MOST_ASKED = 100
+"""Of a larger group no more are asked, so that a question stays cheap when thousands share one certificate."""
 _SHOWN = 3
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -73,7 +74,7 @@ class Kinship:
         self._stored, self._served, self._once = Groups(), Groups(), Groups()  # by fingerprint; once: in the past
         self._kin, self._faces = Groups(), Groups()  # by identity: what is stored, what is served
         self._latest: dict[str, ItemId | None] = {}
-        self._stirred: dict[ItemId, None] = {}
+        self._stirred: dict[tuple[Groups, str], ItemId | None] = {}  # and by whom, if by one alone
 
     def update(self, before: ItemState | None, after: ItemState | None) -> None:
         """An item changed, came (no `before`) or went (no `after`)."""
@@ -93,11 +94,14 @@ class Kinship:
                     (groups.add if state is after else groups.discard)(key, state.id)
             if not served:
                 self._stir(state.id, {*fingerprints, *past}, identity)
+                self._rank(identity, before, after)
 
     def stirred(self) -> list[ItemId]:
         """The items of which more or less may be to be said since this was last asked."""
-        items, self._stirred = list(self._stirred), {}
-        return items
+        stirred, self._stirred = self._stirred, {}
+        return list(
+            dict.fromkeys(item for (groups, key), by in stirred.items() for item in groups.of(key) if item != by)
+        )
 
     def places(self, fingerprint: str) -> list[ItemId]:
         """Where this secret or certificate is, served or stored: at most MOST_PLACES, in the order of their names."""
@@ -123,15 +127,27 @@ class Kinship:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
     def _stir(self, item: ItemId, fingerprints: Collection[str], identity: str) -> None:
-        for fingerprint in fingerprints:
-            self._stirred.update(dict.fromkeys(self._stored.of(fingerprint)))
-            self._stirred.update(dict.fromkeys(self._served.of(fingerprint)))
-        if identity:
-            self._latest.pop(identity, None)
-            self._stirred.update(dict.fromkeys(self._kin.of(identity)))
-            self._stirred.update(dict.fromkeys(self._faces.of(identity)))
+        touched = [(groups, fingerprint) for fingerprint in fingerprints for groups in (self._stored, self._served)]
+        touched += [(groups, identity) for groups in (self._kin, self._faces) if identity]
+        for key in touched:
+            self._stirred[key] = item if self._stirred.get(key, item) == item else None
 
-    def _states(self, items: Collection[ItemId], but: ItemId | None = None) -> Iterator[ItemState]:
+    def _rank(self, identity: str, before: ItemState | None, after: ItemState | None) -> None:
+        """Another one may end last of its identity now."""
+        if identity not in self._latest:
+            return
+        latest = self._latest[identity]
+        counts = after is not None and after.observation.identity == identity and _is_dated(after.observation)
+        changed = after or before
+        if changed is not None and changed.id == latest:
+            if after is None or before is None or not counts or _order(after) < _order(before):
+                del self._latest[identity]
+        elif after is not None and counts:
+            known = self._get(latest) if latest is not None else None
+            if known is None or _order(after) > _order(known):
+                self._latest[identity] = after.id
+
+    def _states(self, items: Iterable[ItemId], but: ItemId | None = None) -> Iterator[ItemState]:
         for item in items:
             state = self._get(item) if item != but else None
             if state is not None:
@@ -141,18 +157,16 @@ class Kinship:
         """It holds what another place, that held the same at the same time, has given up since for a newer one."""
         if not seen.fingerprint or looked is None or is_flapping(seen):
             return None
-        for other in self._states(self._once.of(seen.fingerprint), but=item):
+        for other in self._states(islice(self._once.of(seen.fingerprint), _MOST_ASKED), but=item):
             present = other.observation
             if present.fingerprint in ("", seen.fingerprint) or is_flapping(present) or since(other) > looked:
                 continue
             was = next(past for past in other.past if past.fingerprint == seen.fingerprint)
             back = earlier(other, present.generation)
             newer = (back.first_seen if back else since(other)) > was.first_seen
-            if (
-                newer
-                and begun < was.last_seen
-                and not self._keeps_versions(item, seen.fingerprint, present.fingerprint)
-            ):
+            if newer and begun < was.last_seen:
+                if self._keeps_versions(item, seen.fingerprint, present.fingerprint):
+                    return None
                 detail = f"still holds what {other.id} replaced ({say_time(was.last_seen)}): put the new one here too"
                 return Finding(STALE_COPY, Severity.WARNING, detail)
         return None
@@ -160,7 +174,7 @@ class Kinship:
     def _keeps_versions(self, item: ItemId, old: str, new: str) -> bool:
         """Whether the new one has got a place of its own beside this one, as in an archive."""
         had, folder = self._once.of(old), item.rpartition("/")[0]
-        beside = islice(self._stored.of(new), _MOST_BESIDE)
+        beside = islice(self._stored.of(new), _MOST_ASKED)
         return any(place.rpartition("/")[0] == folder and place not in had for place in beside)
 
     def _superseded(self, item: ItemId, seen: Observation) -> Finding | None:
@@ -202,7 +216,7 @@ class Kinship:
             return None
         if identity not in self._latest:
             dated = [state for state in self._states(self._kin.of(identity)) if _is_dated(state.observation)]
-            latest = max(dated, key=lambda state: (_end(state.observation), state.id), default=None)
+            latest = max(dated, key=_order, default=None)
             self._latest[identity] = latest.id if latest else None
         last = self._latest[identity]
         return self._get(last) if last is not None else None
@@ -226,6 +240,10 @@ def _ties(state: ItemState | None) -> Ties | None:
 
 def _dates(state: ItemState | None) -> object:
     return None if state is None else (state.observation.lifetime, state.observation.generation)
+
+
+def _order(state: ItemState) -> tuple[datetime, ItemId]:
+    return _end(state.observation), state.id
 
 
 def _is_dated(seen: Observation) -> bool:
