@@ -25,15 +25,22 @@ from expiryd.api import (
     Reading,
     Tools,
 )
+from expiryd.audit.chain import derive_key
+from expiryd.audit.trail import Trail
 from expiryd.config.model import Config, DaemonConfig
+from expiryd.engine.auditing import Auditor
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.metrics import Metrics
 from expiryd.store.sql import SqlStore
 from expiryd.testing import FakeClock, Recording, RecordingThreaded, Scripted, SilentLog, tools
 
+KEY = derive_key(b"k" * 32)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+
+
+SECTIONS = ("categories", "kinds", "http", "routes", "windows", "maintenance")
 
 
 class Gate:
@@ -123,7 +130,7 @@ class Rig:
     def _configured(self) -> Config:
         collectors = {name: SourceConfig(every=DAY, **self.settings.get("source", {})) for name in self.sources}
         notifiers = {name: ReceiverConfig(**self.settings.get(name, {})) for name in self.receivers}
-        rest = {key: self.settings[key] for key in ("categories", "http") if key in self.settings}
+        rest = {key: self.settings[key] for key in SECTIONS if key in self.settings}
         # what a script is about stands out better without a ladder; who wants one says so
         policy = {"ladder": (), **self.settings.get("policy", {})}
         return Config(
@@ -161,6 +168,9 @@ class Rig:
             load=load,
             tools_for=lambda name: tools(http, name=name, clock=self.clock),
         )
+        self.daemon.auditor = Auditor(
+            store, Trail(self._path / "audit", KEY), self.clock, self.log, self.daemon.complain_of_trail
+        )
         # no timers: looks, ticks and deliveries happen when the script says so
         await self.daemon.prepare(self.config)
 
@@ -189,6 +199,12 @@ class Rig:
         for courier in list(self.daemon.graph.couriers.values()):
             while await courier.deliver():
                 pass
+
+    async def audit(self) -> None:
+        """Carry what is on record into the trail."""
+        assert self.daemon.auditor is not None
+        while await self.daemon.auditor.export():
+            pass
 
     async def wait(self, span: timedelta, *, step: timedelta | None = None) -> None:
         """Time passes; every `step` (default: all at once) time alone is judged and what is due is delivered."""

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rig import DAY, RECEIVERS, Rig, expiring
+from tests.rig import DAY, KEY, RECEIVERS, Rig, expiring
 from tests.scenario import At, Heard, Want, acts, check
 
 from expiryd.api import Blind, CollectError, Message, Observation, Reading, parse_duration
+from expiryd.audit.trail import Query, search, verify
 from expiryd.store.sql import SqlStore
 
 Act = Callable[[Rig], Awaitable[None]]
@@ -64,8 +65,14 @@ class Fate:
     def begins(self, *, mortal: bool) -> None:
         self.write, self.after, self.done = (0 if mortal else -1), False, 0
 
-    def next_life(self) -> None:
-        self.write, self.after, self.done = (self.write + 1, False, 0) if self.after else (self.write, True, 0)
+    def next_life(self) -> tuple[int, bool]:
+        """When it dies again. Until it is resumed it lives."""
+        again = (self.write + 1, False) if self.after else (self.write, True)
+        self.begins(mortal=False)
+        return again
+
+    def resume(self, again: tuple[int, bool]) -> None:
+        (self.write, self.after), self.done = again, 0
 
 
 class Mortal:
@@ -130,7 +137,8 @@ async def play(
             if disturbance in (Disturbance.RESTART, Disturbance.RELOAD):
                 await (rig.restart() if disturbance is Disturbance.RESTART else rig.reload())
                 await _goes_on(rig, fate)
-            _listen(rig, heard, keys, line or words, disturbance)
+            if _listen(rig, heard, keys, line or words, disturbance):
+                await _surely(rig, fate, rig.audit)
             if rig.clock.now() >= end:
                 break
             ahead = [rig.begins_at + step.when for step in todo]
@@ -138,9 +146,24 @@ async def play(
             await rig.clock.advance(max(moment - rig.clock.now(), timedelta(microseconds=1)))
         else:
             raise AssertionError(f"not at the end after {MOST_STEPS} steps, at {rig.clock.now() - rig.begins_at}")
+        await _surely(rig, fate, rig.restart)
+        await _surely(rig, fate, rig.audit)
+        await _prove_trail(rig, path / "audit")
     check(script, heard)
     assert fate.deaths or disturbance is not Disturbance.KILL
     return rig
+
+
+async def _prove_trail(rig: Rig, directory: Path) -> None:
+    """Whatever died when: the trail holds every entry once, and every event."""
+    store: Any = rig.daemon.store
+    assert verify(directory, KEY, await store.trail_head()).problems == []
+    lines = list(search(directory, Query()))
+    told = [line["detail"]["event"] for line in lines if "event" in line["detail"]]
+    records = await store.events(limit=10_000)
+    assert sorted(told) == sorted(record.id for record in records)
+    entries = {line["entry"] for line in lines} - {0}
+    assert entries == set(range(1, len(entries) + 1)), "an entry is missing or was never carried"
 
 
 async def _goes_on(rig: Rig, fate: Fate) -> None:
@@ -151,16 +174,21 @@ async def _goes_on(rig: Rig, fate: Fate) -> None:
 async def _surely(rig: Rig, fate: Fate, deed: Callable[[], Awaitable[None]]) -> None:
     """Again after each death, until it was done in a life that lasted."""
     fate.begins(mortal=True)
-    for _ in range(MOST_LIVES):  # each one longer
+    for _ in range(MOST_LIVES):
         with suppress(Killed):
             await deed()
-        store: Any = rig.daemon.store
-        if not getattr(store, "dead", False):
+        if not _is_dead(rig):
             fate.begins(mortal=False)
             return
-        fate.next_life()
+        again = fate.next_life()
         await rig.restart()
+        fate.resume(again)
     raise AssertionError("dies again and again")
+
+
+def _is_dead(rig: Rig) -> bool:
+    store: Any = rig.daemon.store
+    return bool(getattr(store, "dead", False))
 
 
 async def _moments(rig: Rig) -> list[datetime]:
@@ -183,7 +211,8 @@ def _listen(
     keys: dict[str, set[str]],
     line: Callable[[str, Message], list[str]],
     disturbance: Disturbance,
-) -> None:
+) -> bool:
+    before = len(heard)
     for name, receiver in RECEIVERS.items():
         for message in receiver.sent:
             if message.key in keys.setdefault(name, set()):
@@ -192,6 +221,7 @@ def _listen(
             keys[name].add(message.key)
             heard += [(message.at - rig.begins_at, said) for said in line(name, message)]
         receiver.sent.clear()
+    return len(heard) > before
 
 
 def words(receiver: str, message: Message) -> list[str]:

@@ -21,10 +21,14 @@ from pydantic import SecretStr
 
 from expiryd import __version__, log
 from expiryd.api import Clock, ExpirydError, Log, SecretError, SecretRef, Tools
+from expiryd.audit.chain import derive_key
+from expiryd.audit.trail import DIRECTORY as AUDIT
+from expiryd.audit.trail import Keeping, Trail
 from expiryd.config.errors import ConfigError, ConfigProblem
 from expiryd.config.load import load
 from expiryd.config.model import Config
 from expiryd.config.walk import secret_refs
+from expiryd.engine.auditing import Auditor
 from expiryd.engine.client import open_client
 from expiryd.engine.clock import SystemClock
 from expiryd.engine.daemon import Daemon
@@ -90,6 +94,17 @@ async def back_up(config: Config, environ: Mapping[str, str], target: Path) -> N
     await SqlStore(await database_url(config, Secrets(environ))).backup(target)
 
 
+async def trail_head(config: Config, environ: Mapping[str, str]) -> tuple[int, str] | None:
+    """What the database knows of the end of the audit trail, also beside a running daemon. Raises StoreError."""
+    if config.daemon.database is None and not (config.daemon.state_dir / "expiryd.db").exists():
+        return None
+    store = SqlStore(await database_url(config, Secrets(environ)), exclusive=False)
+    try:
+        return await store.trail_head()
+    finally:
+        await store.aclose()
+
+
 async def run(setting: Setting) -> None:
     """The daemon, until a signal ends it. Raises ConfigError, AlreadyRunning, StoreError or another ExpirydError."""
     # well-known roots have the serial number 0; a negative one is a finding, and neither is for stderr
@@ -148,6 +163,11 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
         tools_for=tools_for,
         rehearse=setting.dry_run,
     )
+    if not setting.dry_run:
+        kept = config.daemon.retention
+        keeping = Keeping(age=kept.audit, total_bytes=kept.audit_size)
+        trail = Trail(state_dir / AUDIT, derive_key(load_fingerprint_key(key_dir)), keeping)
+        daemon.auditor = Auditor(store, trail, clock, logger, daemon.complain_of_trail)
     await daemon.prepare(config)
     stack.push_async_callback(daemon.stop, config.daemon.drain)
     return daemon

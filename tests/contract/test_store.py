@@ -688,7 +688,7 @@ async def test_events_looks_and_what_became_of_parcels_are_on_record_in_the_same
     numbers = {"notifier": "slack", "events": [[first, first]]}
     assert await on_record(store) == [
         ("alert.changed", "", {"events": [first, first + 1]}),
-        ("look.ended", "tls", {"outcome": "complete", "items": 3}),
+        ("look.ended", "tls", {"outcome": "complete", "count": 3}),
         ("message.held", "tls/a", {**numbers, "reason": "silenced", "until": until}),
         ("message.delivered", "tls/b", {
             "notifier": "slack", "events": [[first + 1, first + 1]],

@@ -100,13 +100,15 @@ class Check:
     key: bytes
     end: Link | None = None
     """The last line that was read, whether it was right or not."""
-    before: str = BEGINNING
-    """What the first line names as the hash of the line before it, and the file it is in."""
+    before: Link = field(default_factory=Link)
+    """The line that the first one names as the one before it, and the file the first one is in."""
     first_file: str = ""
     lines: int = 0
-    hashes: set[str] = field(default_factory=set)
-    """Of the lines whose loss would be noticed elsewhere: only those that were asked for are kept."""
-    wanted: frozenset[str] = frozenset()
+    wanted: str = ""
+    """The hash of a line that must be there; `found` says whether it was."""
+    found: bool = False
+    trimmed: dict[int, str] = field(default_factory=dict)
+    """What is on record as trimmed: the number of the last line that went, and its hash."""
 
     def follow(self, file: str, lines: Iterable[bytes]) -> Iterator[Problem]:
         for number, raw in enumerate(lines, 1):
@@ -116,14 +118,21 @@ class Check:
                 yield Problem(file, number, "is not a whole line of the trail")
                 continue
             if self.end is None:
-                self.before, self.first_file = values["prev"], file
+                self.before, self.first_file = Link(values["seq"] - 1, values["prev"]), file
             if what := self._wrong(values, raw):
                 yield Problem(file, number, what)
             if values["action"] == BROKEN:
                 yield Problem(file, number, f"lines were lost before this one: {values['detail'].get('lost', '')}")
+            if values["action"] == TRIMMED:
+                self.trimmed |= _trimmed(values["detail"])
             self.end = link_of(values)
-            if self.end.hash in self.wanted:
-                self.hashes.add(self.end.hash)
+            self.found |= self.end.hash == self.wanted
+
+    def begins_rightly(self) -> bool:
+        """With the first line of all, or where the trimmed part ends: also when a death left some of that behind."""
+        if self.before == Link():
+            return True
+        return self.before.seq < max(self.trimmed, default=0) or self.trimmed.get(self.before.seq) == self.before.hash
 
     def _wrong(self, values: dict[str, Any], raw: bytes) -> str:
         body = _body({key: values[key] for key in _ORDER})
@@ -136,6 +145,14 @@ class Check:
         if values["seq"] != self.end.seq + 1:
             return f"is line {values['seq']} of the trail and follows line {self.end.seq}: lines were removed or moved"
         return "" if values["prev"] == self.end.hash else "does not follow from the line before it"
+
+
+def _trimmed(detail: Mapping[str, Any]) -> dict[int, str]:
+    match detail:
+        case {"lines": [int(), int(last)], "last_hash": str(digest)}:
+            return {last: digest}
+        case _:
+            return {}
 
 
 def _typed(values: Mapping[str, Any]) -> bool:

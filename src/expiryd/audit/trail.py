@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from expiryd.audit.chain import (
     read_line,
     seal,
 )
+from expiryd.core.duration import parse_duration
 
 DIRECTORY = "audit"
 _NAME = re.compile(r"audit-(\d{6,})\.jsonl")
-_TAIL = 4 * 1024 * 1024
-"""No line is longer: what an entry may hold is bounded where it is made."""
+_PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,8 @@ class Trail:
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         files = _files(self.directory)
-        torn = 0
-        for path in reversed(files):
-            torn += _cut(path)
-            last = _last_line(path)
-            if last is not None:
-                self.end = link_of(last)
-                break
+        torn = _cut(files[-1]) if files else 0
+        self.end = _end(files)
         self._file = files[-1] if files else None
         self._size = self._file.stat().st_size if self._file else 0
         if torn:
@@ -81,7 +76,7 @@ class Trail:
             return 0
         count = 0
         for path in reversed(_files(self.directory)):
-            for values in reversed(list(_lines(path))):
+            for values in _backwards(path):
                 if values["entry"] == entry:
                     count += 1
                 elif values["entry"]:
@@ -149,7 +144,7 @@ class Trail:
         """Nearly always it is the last line; after a crash a few more may stand behind it."""
         if self.end.hash == head[1]:
             return True
-        return any(values["hash"] == head[1] for path in reversed(files) for values in _lines(path))
+        return any(values["hash"] == head[1] for path in reversed(files) for values in _backwards(path))
 
     def _is_too_old(self, path: Path, now: datetime) -> bool:
         last = _last_line(path)
@@ -172,21 +167,23 @@ class Proof:
 
 
 def verify(directory: Path, key: bytes, head: tuple[int, str] | None) -> Proof:
-    """Follow the whole chain. `head` is what the store knows of its end. Raises OSError."""
+    """Follow the whole chain. `head` is what the store knows of its end. Raises OSError.
+
+    Also beside the daemon, when `head` was asked for first: a line that is being written is no problem, and a file
+    that is trimmed meanwhile is one only if nothing says that it was.
+    """
     files = _files(directory)
     problems: list[Problem] = []
-    check = Check(key, wanted=frozenset({head[1]} if head else ()))
-    trimmed: set[str] = set()
+    check = Check(key, wanted=head[1] if head else "")
     for place, path in enumerate(files):
         if place and _number(path) != _number(files[place - 1]) + 1:
             problems.append(Problem(path.name, 0, f"follows {files[place - 1].name}: a file between them is gone"))
-        with path.open("rb") as lines:
-            problems += check.follow(path.name, lines)
-        trimmed |= {v["detail"].get("last_hash", "") for v in _lines(path) if v["action"] == TRIMMED}
-    if check.before != BEGINNING and check.before not in trimmed:
+        with suppress(FileNotFoundError), path.open("rb") as lines:
+            problems += check.follow(path.name, _whole(lines) if head and path == files[-1] else lines)
+    if not check.begins_rightly():
         gone = "the lines before it are gone, and nothing says they were trimmed"
         problems.insert(0, Problem(check.first_file, 1, gone))
-    if head is not None and head[1] not in check.hashes:
+    if head is not None and not check.found:
         end = f"ends with entry {check.end.entry}" if check.end else "is gone"
         where = files[-1].name if files else str(directory)
         problems.append(
@@ -216,16 +213,33 @@ class Query:
         action = values["action"]
         if self.action and action != self.action and not action.startswith(self.action.rstrip(".") + "."):
             return False
-        return not self.item or self.item in (values["item"], *values["detail"].get("items", ()))
+        items = values["detail"].get("items", ())
+        return not self.item or self.item == values["item"] or (isinstance(items, list) and self.item in items)
 
     def _is_in_time(self, at: datetime) -> bool:
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
+def parse_past(text: str, now: datetime, zone: tzinfo) -> datetime:
+    """`2d` (so long ago), a date (its beginning in the zone) or a time (in the zone unless it says one).
+
+    Raises ValueError with the accepted forms.
+    """
+    try:
+        return now - parse_duration(text)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: write 2d for two days ago, 2030-01-31 or 2030-01-31T12:00") from None
+
+
 def search(directory: Path, query: Query, *, before: int | None = None) -> Iterator[dict[str, Any]]:
     """The lines that are wanted, newest first, before line number `before`. What is no line is left out."""
     for path in reversed(_files(directory)):
-        for values in reversed(list(_lines(path))):
+        for values in _backwards(path):
             if (before is None or values["seq"] < before) and query.wants(values):
                 yield values
 
@@ -251,24 +265,53 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield values
 
 
+def _backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """The newest line first, read in pieces: the newest few cost little however large the file. None if it is gone."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        place, rest = file.seek(0, os.SEEK_END), b""
+        while place:
+            start = max(place - _PIECE, 0)
+            file.seek(start)
+            rest, *whole = (file.read(place - start) + rest).split(b"\n")
+            place = start
+            yield from filter(None, map(read_line, reversed(whole)))
+        if (first := read_line(rest)) is not None:
+            yield first
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if line.endswith(b"\n"))
+
+
 def _first_line(path: Path) -> dict[str, Any] | None:
     return next(_lines(path), None)
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - _TAIL, 0))
-        known = (read_line(raw) for raw in reversed(file.read().splitlines()))
-        return next((values for values in known if values is not None), None)
+    return next(_backwards(path), None)
+
+
+def _end(files: Sequence[Path]) -> Link:
+    """The last line, with the number of the last entry: the trail's own lines have none."""
+    end: Link | None = None
+    for path in reversed(files):
+        for values in _backwards(path):
+            end = end or link_of(values)
+            if values["entry"]:
+                return Link(end.seq, end.hash, values["entry"])
+    return end or Link()
 
 
 def _cut(path: Path) -> int:
     """Take a torn last line away; how many bytes it had."""
     with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(size - _TAIL, 0)
-        file.seek(start)
-        whole = start + file.read().rfind(b"\n") + 1
+        size = whole = file.seek(0, os.SEEK_END)
+        found = -1
+        while whole and found < 0:
+            start = max(whole - _PIECE, 0)
+            file.seek(start)
+            found = file.read(whole - start).rfind(b"\n")
+            whole = start + found + 1
         if whole == size:
             return 0
         file.truncate(whole)

@@ -23,9 +23,11 @@ from pydantic import (
 )
 
 from expiryd.api import CollectorConfig, Duration, NotifierConfig, SecretRef
+from expiryd.config.connectivity import ConnectivityConfig
 from expiryd.config.policy import CategoryConfig, PolicyConfig
 from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig
-from expiryd.config.section import Name, PositiveDuration, Section
+from expiryd.config.section import MEBIBYTE, Name, PositiveDuration, Section, parse_size
+from expiryd.core.steady import HOLD, JUMP, Terms
 
 DAY = timedelta(days=1)
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -57,6 +59,9 @@ class Retention(Section):
 
     looks: PositiveDuration = 90 * DAY
     events: PositiveDuration = 400 * DAY
+    size: Annotated[int, BeforeValidator(parse_size), Field(ge=MEBIBYTE)] = 512 * MEBIBYTE
+    audit: PositiveDuration = 400 * DAY
+    audit_size: Annotated[int, BeforeValidator(parse_size), Field(ge=MEBIBYTE)] = 512 * MEBIBYTE
 
 
 class DaemonConfig(Section):
@@ -70,7 +75,13 @@ class DaemonConfig(Section):
     log_file: Path | None = None
     event_loop: Literal["auto", "uvloop", "asyncio"] = "auto"
     drain: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=10)
+    clock_jump: PositiveDuration = JUMP
+    clock_hold: Annotated[Duration, Field(ge=timedelta(0))] = HOLD
     retention: Retention = Retention()
+
+    @property
+    def steadiness(self) -> Terms:
+        return Terms(self.clock_jump, self.clock_hold)
 
 
 class HttpToken(Section):
@@ -121,6 +132,20 @@ class Config(Section):
     routes: tuple[RouteConfig, ...] = ()
     windows: Mapping[Name, WindowConfig] = {}
     maintenance: Mapping[Name, MaintenanceConfig] = {}
+    connectivity: ConnectivityConfig = ConnectivityConfig()
+
+    def changed_sections(self, after: Config) -> list[str]:
+        """Names of what differs: `policy`, `collectors.ci-tokens`. No values."""
+        changed = []
+        for section in type(self).model_fields:
+            old, new = getattr(self, section), getattr(after, section)
+            if old == new:
+                continue
+            if isinstance(old, Mapping) and isinstance(new, Mapping):
+                changed += [f"{section}.{name}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+            else:
+                changed.append(section)
+        return changed
 
     @property
     def hash(self) -> str:

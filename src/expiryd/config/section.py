@@ -13,6 +13,21 @@ from expiryd.core.model import SELF
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+MEBIBYTE = 1024 * 1024
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"(\d{1,12})\s*(" + "|".join(_UNITS) + ")")
+
+
+def parse_size(value: object) -> object:
+    """`500MB`, `1GiB` as bytes. Raises ValueError for other text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'write a size such as "500MB"; the units are {", ".join(_UNITS)}')
+    return int(match[1]) * _UNITS[match[2]]
+
+
 PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
 
 

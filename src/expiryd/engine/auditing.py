@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from expiryd.api import Clock, Finding, Log, Severity
@@ -38,23 +39,36 @@ class Auditor:
         self._log = log
         self._complain = complain
         self._is_open = False
+        self._stopping = asyncio.Event()
         self._trimmed_at = clock.now()
         self._failing = True
         """Also a failure told before a restart is over with the first line written."""
 
     async def serve(self) -> None:
+        """Until told to stop. Everything that is on record by then is carried, if it can be."""
         while True:
+            pause = PAUSE
+            last = self._stopping.is_set()
             try:
-                more = await self.export()
+                while await self.export():
+                    pass
                 await self._trim()
                 if self._failing:
                     self._failing = False
                     await self._complain(None)
-                if not more:
-                    await self._clock.sleep(PAUSE)
             except (OSError, StoreError) as failure:
                 await self._failed(failure)
-                await self._clock.sleep(PATIENCE)
+                pause = PATIENCE
+            if last:
+                return
+            await self._doze(pause)
+
+    @property
+    def directory(self) -> Path:
+        return self._trail.directory
+
+    def stop(self) -> None:
+        self._stopping.set()
 
     async def export(self) -> bool:
         """Carry a bounded piece; whether there is more. Raises OSError and StoreError, having lost nothing."""
@@ -93,6 +107,14 @@ class Auditor:
             self._trimmed_at = now
             if gone := await asyncio.to_thread(self._trail.trim, now):
                 self._log.info("audit.trimmed", files=gone)
+
+    async def _doze(self, pause: timedelta) -> None:
+        async with asyncio.TaskGroup() as group:
+            sleeping = group.create_task(self._clock.sleep(pause))
+            ending = group.create_task(self._stopping.wait())
+            await asyncio.wait({sleeping, ending}, return_when=asyncio.FIRST_COMPLETED)
+            sleeping.cancel()
+            ending.cancel()
 
     async def _failed(self, failure: OSError | StoreError) -> None:
         reason = failure.strerror or str(failure) if isinstance(failure, OSError) else str(failure)

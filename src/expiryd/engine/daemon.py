@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from expiryd.api import Clock, CollectorConfig, ExpirydError, Log, Observation
 from expiryd.config.model import Config
 from expiryd.core.duration import say_left
-from expiryd.core.model import Event, Finding, ItemState, Severity
+from expiryd.core.model import Event, Finding, ItemId, ItemState, Severity
 from expiryd.core.rules import Rules
 from expiryd.core.silencing import MUTED
+from expiryd.engine.auditing import Auditor
+from expiryd.engine.clock import SteadyClock
 from expiryd.engine.cycle import Cycle
 from expiryd.engine.delivery import Depot
 from expiryd.engine.graph import Graph, ToolsFor, build
+from expiryd.engine.guard import NetworkGuard
 from expiryd.engine.ledger import Ledger
+from expiryd.engine.lookout import CrowdWatch, StaleWatch
 from expiryd.engine.metrics import Metrics
 from expiryd.engine.muting import mutes_of
+from expiryd.engine.pulse import STALE, Pulse
 from expiryd.engine.schedule import Rhythm, Schedule
 from expiryd.engine.silences import Silences
 from expiryd.engine.tasks import Tasks
-from expiryd.store.port import Look, Outcome, Store, StoreError
+from expiryd.engine.timekeeping import Timekeeper
+from expiryd.store.port import Change, Entry, Look, Outcome, Store, StoreError
 
-PULSE = timedelta(seconds=1)
-STALE = 30.0
-"""Seconds without a sign of life after which a part counts as stuck."""
-CLOCK_JUMP = timedelta(seconds=30)
 RETRY_FIRST = timedelta(minutes=1)
-PRUNE_EVERY = timedelta(hours=6)
 MOST_LOGGED = 100
 
 
@@ -52,24 +55,43 @@ class Daemon:
         rehearse: bool = False,
     ) -> None:
         self.store = store
-        self.clock = clock
+        self.clock = SteadyClock(clock)
         self.log = log
         self.metrics = metrics
         self.ledger = Ledger(store)
-        self.silences = Silences(store, clock, log, self._ask_again)
+        self.silences = Silences(store, self.clock, log, self._ask_again)
         self.schedule = Schedule(clock, log, self.look)
         self.started_at = clock.now()
         self.looks_failed: dict[str, int] = {}
-        self.store_error = ""
         self.reload_error = ""
-        self._store_seen = self._pulse_seen = clock.monotonic()
+        self.pulse = Pulse(
+            store,
+            self.clock,
+            log,
+            metrics,
+            tick=self.tick,
+            replan=self._replan,
+            retention=lambda: self.graph.config.daemon.retention,
+        )
+        self.network = NetworkGuard(
+            self.ledger,
+            self.clock,
+            log,
+            lambda: self.graph.config.connectivity,
+            observe=self._observe,
+            returned=self._look_over_the_network,
+        )
+        self._timekeeper = Timekeeper(self.clock, store, self.ledger, observe=self._observe, moved=self._time_moved)
+        self._crowds = CrowdWatch(self.ledger, self.clock, lambda: self.graph, self._observe, self._forget)
+        self._stale = StaleWatch(self.ledger, self.clock, lambda: self.graph, self.schedule, self._trouble)
         self._load = load
         self._tools_for = tools_for
         self._rehearse = rehearse
+        self.auditor: Auditor | None = None
+        """Carries what is on record into the audit trail, where there is one."""
         self._graph: Graph | None = None
         self._background = Tasks(log)
         self._reloading = asyncio.Lock()
-        self._pruned_at = clock.now()
         self._stopping = False
         self._held_is_stale = True
         """What muted the held parcels may be over, or may not be in the configuration any more."""
@@ -81,7 +103,9 @@ class Daemon:
         self.schedule.start()
         self.schedule.install(self._rhythms(), self._last_looks(), immediate=immediate)
         self.graph.employ()
-        self._background.spawn(self._beat(), "pulse")
+        self._background.spawn(self.pulse.beat(), "pulse")
+        if self.auditor is not None:
+            self._background.spawn(self.auditor.serve(), "audit trail")
 
     async def prepare(self, config: Config) -> None:
         """Everything but the timers: looks, ticks and deliveries happen when somebody asks for them.
@@ -90,19 +114,25 @@ class Daemon:
         """
         await self.ledger.load()
         await self.silences.load()
+        self._timekeeper.begin(config.daemon.steadiness)
         graph = await build(config, self._tools_for, rehearse=self._rehearse)
         self.ledger.wake_all(self.clock.now())
         self._adopt(graph)
         await self._retire_items()
+        await self._on_record("daemon.started", "system", config=config.hash)
 
     async def stop(self, patience: timedelta) -> list[str]:
         """Drain: no new looks, what runs may end, couriers finish the message they carry. Names what was cancelled."""
         self._stopping = True
+        self.pulse.stop()
         self.schedule.stop()
         late = await self.graph.close(patience)
+        await self._on_record("daemon.stopped", "system", late=late)
+        if self.auditor is not None:
+            self.auditor.stop()
         return late + await self._background.drain(timedelta(seconds=2))
 
-    async def reload(self) -> Config:
+    async def reload(self, actor: str = "system") -> Config:
         """Take the config on disk into use, or raise and change nothing. Sends nothing by itself."""
         async with self._reloading:
             try:
@@ -113,6 +143,7 @@ class Daemon:
                 self.metrics.reload_failed()
                 self.reload_error = str(problem)
                 self.log.error("config.rejected", problem=str(problem))
+                await self._on_record("config.rejected", actor, problems=str(problem).splitlines())
                 raise
             old = self.graph
             patience = old.config.daemon.drain
@@ -129,6 +160,9 @@ class Daemon:
                 for name in graph.edited:
                     self.look(name)
             self.log.info("config.reloaded", hash=config.hash)
+            changed = old.config.changed_sections(config)
+            hashes = {"before": old.config.hash, "after": config.hash}
+            await self._on_record("config.reloaded", actor, **hashes, changed=changed)
             self._background.spawn(self._retire(old, patience), "retire the old graph")
             return config
 
@@ -139,6 +173,11 @@ class Daemon:
         return self._graph
 
     @property
+    def store_error(self) -> str:
+        """Why the state cannot be written now, if it cannot."""
+        return self.pulse.store_error
+
+    @property
     def has_looked(self) -> bool:
         """Whether the first look of every collector has been tried."""
         return all(name in self.ledger.last_looks for name in self.graph.collectors)
@@ -146,7 +185,7 @@ class Daemon:
     def stuck(self) -> list[str]:
         """The parts that make no progress any more. The watchdog is fed only while there are none."""
         now = self.clock.monotonic()
-        signs = {"scheduler": self.schedule.beat_at, "pulse": self._pulse_seen, "store": self._store_seen}
+        signs = {"scheduler": self.schedule.beat_at, **self.pulse.signs}
         return [part for part, seen in signs.items() if now - seen > STALE] + self.graph.idle_couriers(now)
 
     def summary(self) -> str:
@@ -184,8 +223,12 @@ class Daemon:
     async def tick(self) -> None:
         """Judge what time alone may have changed. Raises StoreError."""
         await self._free_held()
+        await self._timekeeper.review()
         if self.graph.cycle is not None:
             self.told_of(await self.graph.cycle.tick())
+        await self.network.review()
+        await self._stale.review()
+        await self._crowds.review()
 
     def _ask_again(self) -> None:
         self._held_is_stale = True
@@ -211,12 +254,13 @@ class Daemon:
         try:
             look, events = await cycle.run(name, config, collector)
         except StoreError as failure:
-            self._store_failed(failure)
+            self.pulse.store_failed(failure)
             self.schedule.retry(name, RETRY_FIRST)
             return
         self.metrics.looked(look, self.clock.monotonic() - started)
         self.told_of(events)
         self._again_if_blind(name, look)
+        self._crowds.stir()
         self.log.info(
             "collector.looked",
             collector=name,
@@ -243,6 +287,18 @@ class Daemon:
         seen = Observation(about, kind="notifier", title=f"notifier {name}", findings=(finding,) if finding else ())
         self.told_of(await self.graph.cycle.observe([seen], notify=(name,) if sort == "storm" else ()))
 
+    async def complain_of_trail(self, finding: Finding | None) -> None:
+        """The audit trail as an item of its own."""
+        if self.graph.cycle is not None:
+            seen = Observation("audit", "audit trail", "the audit trail", findings=(finding,) if finding else ())
+            self.told_of(await self.graph.cycle.observe([seen]))
+
+    async def _on_record(self, action: str, actor: str, **detail: Any) -> None:
+        """A store that is down takes no record of it; the log has it then."""
+        entry = Entry(self.clock.now(), actor, action, detail={k: v for k, v in detail.items() if v})
+        with suppress(StoreError):
+            await self.store.commit(Change(journal=[entry]))
+
     def told_of(self, events: list[Event]) -> None:
         """These were decided and are owed: counted, logged, and the couriers are woken."""
         if events:
@@ -259,50 +315,45 @@ class Daemon:
                 self.log.info("alert.changed_more", events=left)
             self.graph.wake_couriers()
 
-    # ── the pulse ─────────────────────────────────────────────────────────────────────────────────────
+    # ── what it notices by itself ─────────────────────────────────────────────────────────────────────
 
-    async def _beat(self) -> None:
-        """Once a second: judge what time alone changed, prove the store, notice a late loop and a jumping clock."""
-        while not self._stopping:
-            wall, mono = self.clock.now(), self.clock.monotonic()
-            await self.clock.sleep(PULSE)
-            passed = self.clock.monotonic() - mono
-            self.metrics.lag(max(passed - PULSE.total_seconds(), 0))
-            self._notice_jump(self.clock.now() - wall - timedelta(seconds=passed))
-            try:
-                await self.store.ping()
-                self._store_seen, self.store_error = self.clock.monotonic(), ""
-                await self.tick()
-                await self._prune()
-            except StoreError as failure:
-                self._store_failed(failure)
-            self._pulse_seen = self.clock.monotonic()
+    async def _observe(self, seen: Sequence[Observation]) -> None:
+        if self.graph.cycle is not None:
+            self.told_of(await self.graph.cycle.observe(seen))
 
-    def _notice_jump(self, jump: timedelta) -> None:
-        if abs(jump) >= CLOCK_JUMP:
-            self.log.warning("clock.jumped", seconds=round(jump.total_seconds()))
+    async def _trouble(self, collector: str, finding: Finding) -> None:
+        if self.graph.cycle is not None:
+            self.told_of(await self.graph.cycle.trouble(collector, finding))
+
+    async def _forget(self, item: ItemId) -> None:
+        if self.graph.cycle is not None:
+            await self.graph.cycle.forget(item)
+
+    def _look_over_the_network(self) -> None:
+        for name, (_, collector) in self.graph.collectors.items():
+            if collector.network:
+                self.looks_failed.pop(name, None)
+                self.look(name)
+
+    def _time_moved(self) -> None:
+        """Everything planned is planned anew, and what waits asks again how long."""
+        self.log.warning("clock.believed", now=self.clock.now())
+        self.ledger.wake_all(self.clock.now())
+        self._ask_again()
+        for courier in self.graph.couriers.values():
+            courier.resume_at = None
+        self._replan()
+        self.graph.wake_couriers()
+
+    def _replan(self) -> None:
+        if self.schedule.running:
             self.schedule.rewind(self._last_looks())
-
-    def _store_failed(self, failure: StoreError) -> None:
-        if not self.store_error:
-            self.log.error("store.failed", problem=str(failure))
-        self.store_error = str(failure)
-
-    async def _prune(self) -> None:
-        now = self.clock.now()
-        if now - self._pruned_at < PRUNE_EVERY:
-            return
-        self._pruned_at = now
-        retention = self.graph.config.daemon.retention
-        gone = 1
-        while gone:  # in small bites: each is one short statement
-            gone = await self.store.prune(events=now - retention.events, looks=now - retention.looks)
 
     # ── the graph ─────────────────────────────────────────────────────────────────────────────────────
 
     def _adopt(self, graph: Graph) -> None:
         """From here on everything new happens with this graph. Synchronous: nothing can see half of it."""
-        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log, graph.edited)
+        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log, graph.edited, self.network)
         graph.hire(
             Depot(
                 store=self.store,
@@ -313,6 +364,7 @@ class Daemon:
                 rules=self._rules,
                 complain=self._complain,
                 mutes=mutes_of(graph.hush, self.ledger, self.silences),
+                held=self.silences.held,
                 group_wait=graph.audience.group_wait,
                 storm=graph.config.policy.storm,
                 first_look=graph.config.policy.first_look,
@@ -320,6 +372,8 @@ class Daemon:
             )
         )
         self._graph, self.reload_error = graph, ""
+        self.clock.terms = graph.config.daemon.steadiness
+        self._crowds.stir()
         self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
         self.metrics.notifiers(graph.notifiers)
         self.metrics.reloaded(self.clock.now(), graph.config.hash)

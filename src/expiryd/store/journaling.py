@@ -36,7 +36,7 @@ async def happened(connection: AsyncConnection, events: Sequence[tuple[Event, tu
 
 
 async def looked(connection: AsyncConnection, look: Look) -> None:
-    detail: dict[str, Any] = {"outcome": look.outcome.value, "items": look.items}
+    detail: dict[str, Any] = {"outcome": look.outcome.value, "count": look.items}
     if look.reason:
         detail["reason"] = look.reason
     await enter(connection, [Entry(look.finished_at, SYSTEM, "look.ended", look.collector, detail)])

@@ -6,7 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Update, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -61,6 +77,22 @@ def _paged(statement: Upsert) -> ColumnElement[Any]:
     same_matter = alert.c.generation == new.generation
     still = old >= func.coalesce(new.risen_at, new.opened_at)
     return case((and_(same_matter, new.paged_at.is_(None), still), old), else_=new.paged_at)
+
+
+def owe_all(ids: range, notifier: str, due: datetime | None) -> Insert:
+    """A parcel for each of these events."""
+    values = {
+        "event": event.c.id,
+        "notifier": literal(notifier, parcel.c.notifier.type),
+        "fate": literal(Fate.PENDING, parcel.c.fate.type),
+        "due_at": event.c.at if due is None else literal(due, parcel.c.due_at.type),
+        "attempts": literal(0, parcel.c.attempts.type),
+        "reason": literal("", parcel.c.reason.type),
+        "proof": literal("", parcel.c.proof.type),
+        "created_at": event.c.at,
+    }
+    each = select(*values.values()).where(event.c.id.between(ids.start, ids.stop - 1)).order_by(event.c.id)
+    return insert(parcel).from_select(list(values), each)
 
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────

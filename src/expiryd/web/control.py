@@ -63,22 +63,22 @@ class Control:
 
     async def reload(self, ask: Ask) -> web.StreamResponse:
         self._daemon.log.info("config.reload_asked", actor=ask.caller.name)
-        outcome = await self._reloaded()
+        outcome = await self._reloaded(ask.caller.name)
         if isinstance(outcome, Config):
             return plain(f"reloaded, hash {outcome.hash}")
         return plain(str(outcome), 422)
 
-    async def _reloaded(self) -> Config | Exception:
+    async def _reloaded(self, actor: str) -> Config | Exception:
         """All who ask before a reload begins share it; who asks while one reads the files shares the next."""
         if self._next is None:
-            self._next = self._tasks.spawn(self._reload(), "reload")
+            self._next = self._tasks.spawn(self._reload(actor), "reload")
         return await asyncio.shield(self._next)
 
-    async def _reload(self) -> Config | Exception:
+    async def _reload(self, actor: str) -> Config | Exception:
         async with self._reloading:
             self._next = None
             try:
-                return await self._daemon.reload()
+                return await self._daemon.reload(actor)
             except (ExpirydError, ValueError) as problem:
                 return problem
 

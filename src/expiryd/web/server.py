@@ -23,8 +23,8 @@ from expiryd.web.health import Health
 from expiryd.web.matters import Matters
 from expiryd.web.openapi import describe
 from expiryd.web.prometheus import Scrape
-from expiryd.web.trail import TrailOffice
 from expiryd.web.route import Ask, Problem, Right, Route, answer
+from expiryd.web.trail import TrailOffice
 
 LARGEST_BODY = 64 * 1024
 PATIENCE = 75.0
@@ -83,6 +83,7 @@ def application(daemon: Daemon, tasks: Tasks) -> web.Application:
         *Api(daemon, health, glance).routes(),
         *Control(daemon, tasks).routes(),
         *Matters(daemon).routes(),
+        *TrailOffice(daemon).routes(),
     ]
     routes.append(_description(routes))
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_in_json])

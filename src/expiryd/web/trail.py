@@ -59,7 +59,7 @@ class TrailOffice:
         return answer({"lines": found, "next": more})
 
     def _query(self, asked: Any) -> Query:
-        moments = {}
+        moments: dict[str, Any] = {}
         zone = self._daemon.graph.config.daemon.timezone
         for key in ("since", "until"):
             if key in asked:
