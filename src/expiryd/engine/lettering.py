@@ -14,6 +14,9 @@ from expiryd.templates.written import NO_TEMPLATES, TemplateFailure
 if TYPE_CHECKING:
     from expiryd.templates.stationery import Stationery
 
+PATIENCE = 30
+"""Seconds. A template ends by the number of its steps, long before."""
+
 
 def stationery_of(notifiers: Mapping[str, NotifierConfig]) -> dict[str, Stationery]:
     """By notifier, for those that have templates. Raises ValueError for one that cannot be understood."""
@@ -35,11 +38,18 @@ async def reword(message: Message, stationery: Stationery | None, log: Log) -> t
     if stationery is None or not message.events:
         return message, None
     usual = Wording(message.subject, message.text, message.html)
+    place = f"notifiers.{stationery.notifier}.templates"
     try:
-        # a template may take its time: in a thread, and it counts its steps, so it ends
-        said, own = await asyncio.to_thread(stationery.word, message.events, message.at, usual, message.beyond)
+        async with asyncio.timeout(PATIENCE):
+            said, own = await asyncio.to_thread(stationery.word, message.events, message.at, usual, message.beyond)
     except TemplateFailure as failure:
-        log.warning("template.failed", notifier=stationery.notifier, template=failure.place, problem=str(failure))
-        detail = f"{failure.place}: {failure}; the message left in the usual words"
-        return message, Finding("template-failed", Severity.WARNING, detail)
+        return message, _misworded(failure, stationery.notifier, log)
+    except TimeoutError:  # steps that are large: the message does not wait for them
+        return message, _misworded(TemplateFailure(place, 0, f"not done in {PATIENCE} s"), stationery.notifier, log)
     return replace(message, subject=said.subject, text=said.text, html=said.html, own=own), None
+
+
+def _misworded(failure: TemplateFailure, notifier: str, log: Log) -> Finding:
+    log.warning("template.failed", notifier=notifier, template=failure.place, problem=str(failure))
+    detail = f"{failure.place}: {failure}; the message left in the usual words"
+    return Finding("template-failed", Severity.WARNING, detail)

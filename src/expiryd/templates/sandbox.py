@@ -1,45 +1,25 @@
-"""One Jinja2 template that can neither reach into Python nor run, grow or wait without an end.
+"""The Jinja2 environment of templates: no way into Python's insides, and nothing that makes much out of little.
 
-Who writes a template writes the configuration too, so this guards against accidents more than against attacks: a loop
-over loops, a width with three digits too many. Steps are counted and not seconds, so that what passes the check of the
-configuration passes everywhere. https://jinja.palletsprojects.com/en/stable/sandbox/
+https://jinja.palletsprojects.com/en/stable/sandbox/
 """
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from functools import wraps
-from types import FrameType
 from typing import Any
 
-from jinja2 import (
-    StrictUndefined,
-    Template,
-    TemplateError,
-    TemplateSyntaxError,
-    UndefinedError,
-    nodes,
-    pass_eval_context,
-)
+from jinja2 import StrictUndefined, TemplateError, nodes, pass_eval_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS, do_indent, do_join, do_replace
-from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from expiryd.core.wording import say_time
-from expiryd.templates.written import TemplateFailure
 
 MOST_CHARACTERS = 262_144
 """Of a template, of any value in it and of what it makes."""
-MOST_STEPS = 1_000_000
-"""Lines of Python that one rendering may take: some tenths of a second. A digest of a hundred events takes 20,000."""
 _MOST_NUMBER = 10**18
 # What text can do, and the filters, without those that make much out of little (center, format, …).
 _METHODS = frozenset({"capitalize", "count", "endswith", "find", "isdigit", "lower", "lstrip", "partition"}) | {
@@ -53,113 +33,13 @@ _FILTERS = frozenset({"abs", "capitalize", "count", "d", "default", "dictsort", 
     "wordwrap",
 }
 _GLOBALS = ("range", "dict", "namespace", "cycler", "joiner")
-_OBJECT = re.compile(r"'(?:\S+\.)?(\w+) object' has no (?:attribute|element)")
-_NAMES = {"mappingproxy": "not every item has the label", "Told": "an event has no"}
-# What a wrong template may raise while it is rendered.
-_WRONG = (
-    TemplateError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
-class _LimitError(TemplateError):
+class LimitError(TemplateError):
     """The template asks for more than there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A compiled template. `place` says where it stands, in words for people."""
-
-    place: str
-    _template: Template
-
-    def render(self, variables: Mapping[str, Any]) -> str:
-        """Blocks for some tenths of a second at worst: not for the event loop. Raises TemplateFailure."""
-        try:
-            with _counted(MOST_STEPS):
-                return _joined(self._template.generate(variables))
-        except _WRONG as error:
-            raise TemplateFailure(self.place, self._line(error), _said(error)) from None
-
-    def _line(self, error: BaseException) -> int:
-        """Jinja2 gives the frames of a template the template's own lines."""
-        line, trace = 0, error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename == self.place:
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        return line
-
-
-def compiled(text: str, place: str, known: Iterable[str], *, html: bool = False) -> Sheet:
-    """The template, which may use the variables `known`; in `html` every value is escaped. Raises TemplateFailure."""
-    environment = _HTML if html else _TEXT
-    if len(text) > MOST_CHARACTERS:
-        raise TemplateFailure(place, 0, f"is longer than {MOST_CHARACTERS} characters")
-    try:
-        tree = environment.parse(text, place, place)
-        _refuse_unknown(tree, place, frozenset(known) | environment.globals.keys())
-        code = environment.compile(text, place, place)
-    except TemplateSyntaxError as error:
-        raise TemplateFailure(place, error.lineno, _said(error)) from None
-    except (TemplateError, RecursionError) as error:
-        raise TemplateFailure(place, 0, _said(error)) from None
-    return Sheet(place, Template.from_code(environment, code, environment.globals))
-
-
-def _refuse_unknown(tree: nodes.Template, place: str, known: frozenset[str]) -> None:
-    """Also in a branch that no sample takes."""
-    unknown = find_undeclared_variables(tree) - known
-    for name in tree.find_all(nodes.Name):
-        if name.ctx == "load" and name.name in unknown:
-            near = get_close_matches(name.name, sorted(known), n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}?" if near else "docs/templates.md lists them"
-            raise TemplateFailure(place, name.lineno, f"there is no variable {name.name!r}; {hint}")
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        raise TemplateFailure(place, node.lineno, "a template stands alone: it cannot take in another one")
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "it calls itself without an end"
-    text = str(error).rstrip(".")
-    if isinstance(error, UndefinedError):
-        text = _OBJECT.sub(lambda found: _NAMES.get(found[1], found[0]), text)
-        return f"{text}; what may be missing is written {{{{ … | default('') }}}}"
-    return text if text and isinstance(error, TemplateError) else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-# ── limits ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def _counted(most: int) -> Iterator[None]:
-    """Count every line of Python that this thread executes. Nothing else ends a loop from within its own thread."""
-    left = most
-
-    def step(_frame: FrameType, _event: str, _arg: object) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise _LimitError(f"it takes more than {most} steps: it loops too often")
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(step)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def _joined(parts: Iterable[Any]) -> str:
+def joined(parts: Iterable[Any]) -> str:
     pieces, size = [], 0
     for part in parts:
         pieces.append(part)
@@ -170,7 +50,7 @@ def _joined(parts: Iterable[Any]) -> str:
 
 def _bounded(size: int) -> None:
     if size > MOST_CHARACTERS:
-        raise _LimitError(f"it makes more than {MOST_CHARACTERS} characters")
+        raise LimitError(f"it makes more than {MOST_CHARACTERS} characters")
 
 
 def _sized(value: Any) -> Any:
@@ -219,10 +99,10 @@ class _Code(CodeGenerator):
         self.write(")))")
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     code_generator_class = _Code
-    concat = staticmethod(_joined)  # what `{% set %}` blocks and macros are put together by
+    concat = staticmethod(joined)  # what `{% set %}` blocks and macros are put together by
     sized = staticmethod(_sized)
 
     def __init__(self, *, html: bool) -> None:
@@ -235,7 +115,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             keep_trailing_newline=True,
         )
         filters = {name: FILTERS[name] for name in _FILTERS}
-        filters |= {"join": _join, "replace": _replace, "indent": _indent}
+        filters |= {"join": _join, "replace": _replace, "indent": _indent, "round": round}
         self.filters = {name: _checked(function) for name, function in filters.items()}
         self.globals = {name: self.globals[name] for name in _GLOBALS}
 
@@ -244,13 +124,13 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):
-            raise _LimitError("text % values is not for templates: put `{{ value }}` into the text, or join with ~")
+            raise LimitError("text % values is not for templates: put `{{ value }}` into the text, or join with ~")
         if operator == "**":
-            raise _LimitError("** is not for templates")
+            raise LimitError("** is not for templates")
         if operator == "*":
             sizes = [len(side) if hasattr(side, "__len__") else side for side in (left, right)]
             if abs(sizes[0]) * abs(sizes[1]) > (_MOST_NUMBER if sizes == [left, right] else MOST_CHARACTERS):
-                raise _LimitError("this product is too large")
+                raise LimitError("this product is too large")
         return _sized(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> None:
@@ -271,6 +151,3 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={inner}" for key, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
-
-
-_TEXT, _HTML = _Environment(html=False), _Environment(html=True)

@@ -6,12 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 from expiryd.core.model import EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
 from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
-from expiryd.templates.sandbox import Sheet, compiled
+from expiryd.templates.sandbox import MOST_CHARACTERS
+from expiryd.templates.sheet import Sheet, compiled
 from expiryd.templates.variables import NOTHING_BEYOND, variables
 from expiryd.templates.written import DIGEST, GENERAL, PARTS, Slot, Source, TemplateFailure
+
+OF_ALL = frozenset({"events", "count", "more", "tally", "subject", "text", "html"})
+"""Variables by which a template shows that it knows of several events."""
+_UNSAID = Wording("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,29 @@ class Stationery:
         if not chosen:
             return usual, frozenset()
         known = variables(events, now, self.notifier, usual, beyond)
-        said = {part: _whole(part, sheet, sheet.render(known)) for part, sheet in chosen.items()}
+        said = {part: self._said(part, sheet, events, known) for part, sheet in chosen.items()}
         if "text" in said and "html" not in said:
             said["html"] = ""  # a mail shows its HTML where it has both: whose text was replaced wants to see that
         return replace(usual, **said), frozenset(chosen)
+
+    def _said(self, part: str, sheet: Sheet, events: Sequence[Event], known: Mapping[str, Any]) -> str:
+        """A template that speaks of one event says it of each, so that none is left out of a message of several."""
+        if known["count"] == 1 or sheet.uses & OF_ALL or sheet is self.sheets.get((DIGEST, part)):
+            return _whole(part, sheet, sheet.render(known))
+        if part == "subject":
+            return _whole(part, sheet, f"{sheet.render(known).strip()} and {known['count'] - 1} more")
+        pieces = [self._alone(part, event, known["now"]) for event in events[:MOST_LISTED]]
+        if known["more"]:
+            more = f"… and {known['more']} more. `expiryd alerts` lists them all."
+            pieces.append(f"<p>{more}</p>" if part == "html" else more)
+        return _whole(part, sheet, ("<hr>\n" if part == "html" else "\n").join(pieces))
+
+    def _alone(self, part: str, event: Event, now: datetime) -> str:
+        """By the template for its own kind, which may be another one than that of the most urgent."""
+        usual, sheet = render([event], now), self._sheet(part, [event])
+        if sheet is None:
+            return str(getattr(usual, part))
+        return _whole(part, sheet, sheet.render(variables([event], now, self.notifier, usual)))
 
     def _sheet(self, part: str, events: Sequence[Event]) -> Sheet | None:
         sorts = ((DIGEST,) if len(events) > 1 else ()) + (events[0].kind.value, GENERAL)
@@ -47,7 +72,7 @@ def print_stationery(notifier: str, sources: Mapping[Slot, Source]) -> tuple[Sta
     """The stationery of those templates that can be understood, and what is wrong with the others."""
     sheets: dict[Slot, Sheet] = {}
     failures: list[TemplateFailure] = []
-    known = frozenset(variables([_bare(EventKind.RAISED)], _NOW, notifier, Wording("", "", "")))
+    known = frozenset(variables([_bare(EventKind.RAISED)], _NOW, notifier, _UNSAID))
     for (sort, part), source in sources.items():
         try:
             sheets[sort, part] = compiled(source.text, source.place, known, html=part == "html")
@@ -75,6 +100,10 @@ def prove(stationery: Stationery) -> list[TemplateFailure]:
 def _whole(part: str, sheet: Sheet, said: str) -> str:
     if not said.strip():
         raise TemplateFailure(sheet.place, 0, "it says nothing")
+    if len(said) > MOST_CHARACTERS:
+        raise TemplateFailure(
+            sheet.place, 0, f"it makes more than {MOST_CHARACTERS} characters of {MOST_LISTED} events"
+        )
     if part != "subject":
         return said.rstrip() + "\n"
     line = " ".join(said.split())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from expiryd.templates.sandbox import compiled
+from expiryd.templates.sheet import compiled
 from expiryd.templates.written import TemplateFailure
 
 KNOWN = {"name": "web <1>", "events": (1, 2, 3), "labels": {"env": "prod"}, "at": datetime(2026, 6, 1, tzinfo=UTC)}
@@ -30,6 +30,7 @@ def say(text: str, *, html: bool = False) -> str:
         ("{% set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
         ("{{ 'a\nb' | indent(2) }} {{ events | join('+') }} {{ name | replace('web', 'x') }}", "a\n  b 1+2+3 x <1>"),
         ("{{ name.upper() }}", "WEB <1>"),
+        ("{{ 2.345 | round(1) }} {{ 2.5 | round | int }}", "2.3 2"),
     ],
 )
 def test_what_a_message_needs_can_be_said(text: str, said: str) -> None:
@@ -94,6 +95,7 @@ def test_what_goes_wrong_at_work_is_told_with_its_line(text: str, problem: str) 
         "{% set ns.x = b %}{% endfor %}",
         "{{ 'x' | indent(999999999, true) }}",
         "{{ name.center(999999999) }}",
+        "{{ 1.5 | round(999999999, 'ceil') }}",
         "{{ '%999999999s' % name }}",
         "{{ '{:999999999}'.format(name) }}",
         "{% for i in range(99999) %}abcdefgh{% endfor %}",

@@ -92,11 +92,35 @@ def test_the_template_of_a_kind_wins_over_the_general_one_part_by_part() -> None
 
 def test_several_events_are_worded_by_the_digest_template_else_by_the_kind_of_the_most_urgent() -> None:
     events = by_urgency([event(EventKind.RENEWED), event(EventKind.WORSENED, "B")])
-    papers = {"subject": "any", "worsened.subject": "worse: {{ events | map(attribute='title') | join(', ') }}"}
+    papers = {
+        "subject": "any {{ tally }}",
+        "worsened.subject": "worse: {{ events | map(attribute='title') | join(', ') }}",
+    }
     assert words(sound(**papers), *events)[0].subject == "worse: B, AAR_TOKEN"
     papers |= {"digest.subject": "{{ count }} matters: {{ tally }}"}
     assert words(sound(**papers), *events)[0].subject == "2 matters: 1 critical, 1 renewed"
     assert words(sound(**papers), *events[:1])[0].subject == "worse: B"
+    papers |= {"digest.text": "look at the page"}
+    assert words(sound(**papers), *events)[0].text == "look at the page\n"
+
+
+def test_a_template_that_speaks_of_one_event_says_it_of_each() -> None:
+    events = by_urgency([event(title=f"T{n:03}") for n in range(103)])
+    papers = sound(subject="{{ title }} needs you", text="{{ TOKEN_NAME }}: {{ left }}", html="<p>{{ title }}</p>")
+    wording, _ = words(papers, *events)
+    assert wording.subject == "T000 needs you and 102 more"
+    assert wording.text.startswith("T000: 3 days left\n\nT001: 3 days left\n\n")
+    assert wording.text.endswith("T099: 3 days left\n\n… and 3 more. `expiryd alerts` lists them all.\n")
+    assert wording.html.startswith("<p>T000</p>\n<hr>\n<p>T001</p>\n<hr>\n")
+    assert words(papers, *events[:1])[0].subject == "T000 needs you"
+
+
+def test_of_several_each_is_said_by_the_template_for_its_own_kind() -> None:
+    events = by_urgency([event(), event(EventKind.RENEWED, "B"), event(EventKind.EASED, "C")])
+    papers = sound(**{"raised.text": "new: {{ title }}", "renewed.text": "fine: {{ title }} of {{ count }}"})
+    said = words(papers, *events)[0].text
+    assert said.startswith("new: AAR_TOKEN\n\nCRITICAL  C expires 2026-11-24 10:00 UTC, 3 days left\n")
+    assert said.endswith("\n\nfine: B of 1\n")
 
 
 def test_a_subject_is_one_line_of_bounded_length() -> None:
