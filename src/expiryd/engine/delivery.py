@@ -69,6 +69,8 @@ class Depot:
     """Have it told that `notifier/NAME` is in trouble or `storm/NAME` rages (or, with None, that it is over)."""
     mutes: Callable[[str, datetime], Muting] = lambda _notifier, _now: nothing_muted
     """What, at this moment, keeps words from being said to this notifier."""
+    held: Callable[[datetime], None] = lambda _planned_at: None
+    """What the mutes of that moment hold back has been noted."""
     group_wait: timedelta = timedelta(0)
     crowd: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the courier who carries very many parcels."""
@@ -146,6 +148,7 @@ class Courier:
         admitted = await self._door().admit(todo.drafts, parcels, now)
         held = {**todo.held, **admitted.hold}
         await self._hold(held, parcels)
+        self.depot.held(now)
         done = todo.superseded.keys() | todo.suppressed.keys() | held.keys()
         left = {parcel.id: parcel for parcel in parcels if parcel.id not in done}
         drafts = [*admitted.send, *([admitted.digest] if admitted.digest else [])]

@@ -26,6 +26,8 @@ class Silences:
         self._log = log
         self._release = release
         self._kept: dict[str, Silence] = {}
+        self._ended_at: datetime | None = None
+        """When one was last ended early."""
 
     async def load(self) -> None:
         self._kept = {silence.id: silence for silence in await self._store.silences()}
@@ -59,8 +61,14 @@ class Silences:
             raise NoSuchSilence(f"no silence to end is called `{id_}`; `expiryd silence list` lists them")
         ended = replace(known, starts_at=min(known.starts_at, now), ends_at=now)
         await self._keep(ended, "silence.expired", actor, now)
+        self._ended_at = now
         self._release()
         return ended
+
+    def held(self, planned_at: datetime) -> None:
+        """What was planned before one was ended and noted after it was held for nothing: it is asked about again."""
+        if self._ended_at is not None and planned_at <= self._ended_at:
+            self._release()
 
     async def _keep(self, silence: Silence, action: str, actor: str, now: datetime) -> None:
         detail = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
@@ -16,6 +17,7 @@ from expiryd.api import parse_duration
 from expiryd.core.matching import EVERYTHING, Matcher
 from expiryd.core.silencing import Silence, snoozed
 from expiryd.engine.silences import NoSuchSilence
+from expiryd.store.sql import SqlStore
 
 
 def silence(rig: Rig, span: timedelta, *texts: str, begins: timedelta = timedelta(0)) -> Silence:
@@ -202,6 +204,43 @@ async def test_a_silence_that_is_over_before_it_is_kept_is_refused(rig: Rig) -> 
     with pytest.raises(ValueError, match="must end later than now"):
         await rig.daemon.silences.add(wish)
     assert list(rig.daemon.silences.list()) == []
+
+
+class Interrupted:
+    """A store at which somebody else does something just before the first hold."""
+
+    def __init__(self, real: SqlStore) -> None:
+        self._real = real
+        self.interrupt: Callable[[], Awaitable[None]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def hold(self, *args: Any, **kwargs: Any) -> None:
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            await interrupt()
+        await self._real.hold(*args, **kwargs)
+
+
+async def test_a_silence_that_is_ended_while_a_courier_holds_by_it_frees_that_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.wrap = Interrupted
+    async with rig:
+        kept = await rig.daemon.silences.add(silence(rig, DAY))
+        rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 20 * DAY))
+        await rig.look()
+
+        async def end_it() -> None:
+            await rig.daemon.silences.expire(kept.id, "bob")
+            await rig.tick()
+
+        store: Any = rig.daemon.store
+        store.interrupt = end_it
+        await rig.wait(MINUTE)
+        assert rig.news() == []
+        await rig.wait(MINUTE, step=timedelta(seconds=1))
+        assert rig.news() == ["raised tokens/AAR"]
 
 
 async def test_each_silence_and_its_early_end_are_entered_in_the_journal_with_who_did_it(rig: Rig) -> None:
