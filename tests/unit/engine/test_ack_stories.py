@@ -1,4 +1,4 @@
-"""What somebody has in hand is quiet until it is over, rises or the terms end; restarts and deaths change nothing."""
+"""What somebody has in hand or snoozed is quiet to the end of that; restarts and deaths change nothing."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def taken(alert: str = "tokens/AAR#expiry", *, until: str = "", until_renewed: b
 def let_go(alert: str = "tokens/AAR#expiry") -> Act:
     async def act(rig: Rig) -> None:
         await Actions(rig.daemon).let_go(alert, "ann")
+
+    return act
+
+
+def snoozed(alert: str = "tokens/AAR#expiry", *, until: str) -> Act:
+    async def act(rig: Rig) -> None:
+        await Actions(rig.daemon).snooze(alert, rig.clock.now() + parse_duration(until), "at lunch", "ann")
 
     return act
 
@@ -93,6 +100,38 @@ async def test_who_lets_go_hears_of_it_again(tmp_path: Path, disturbance: Distur
         at("2d", let_go()),
         want("2d", "2d2m", "slack: repeated critical tokens/AAR"),
         until="2d12h",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_a_snooze_holds_what_rises_and_repeats_and_tells_once_what_still_holds(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="8d")),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("12h", snoozed(until="2d")),
+        want("2d12h", "2d12h2m", "slack: worsened critical tokens/AAR"),
+        want("3d12h", "3d12h3m", "slack: repeated critical tokens/AAR"),
+        until="4d",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_what_is_over_during_a_snooze_is_told_to_who_knew_of_it(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="6d")),
+        want("0s", "1m", "slack: raised critical tokens/AAR"),
+        at("12h", snoozed(until="2d")),
+        at("1d", sees(AAR="300d")),
+        want("2d12h", "2d12h2m", "slack: renewed healthy tokens/AAR"),
+        until="4d",
         disturbance=disturbance,
         settings=QUIET_LADDER,
     )
