@@ -17,7 +17,8 @@ def item_row(
 ) -> dict[str, Any]:
     """One item. `observed_at` is when it was last seen; times are RFC 3339 UTC, `days_left` is floored.
 
-    `places` are the other items that hold the same secret.
+    `places` are the other items that hold the same secret, `past` its earlier generations, and `took` the seconds from
+    the first notice to each of the last renewals; newest last.
     """
     seen, lifetime, traits = state.observation, state.observation.lifetime, state.observation.traits
     worst = max(state.alerts, key=lambda alert: alert.severity, default=None)
@@ -50,6 +51,16 @@ def item_row(
         "observed_at": rfc3339(observed_at),
         "generation": state.generation,
         "first_seen": rfc3339(state.first_seen),
+        "past": [
+            {
+                "generation": was.name,
+                "first_seen": rfc3339(was.first_seen),
+                "last_seen": rfc3339(was.last_seen),
+                "expires_at": rfc3339(was.expires_at),
+            }
+            for was in state.past
+        ],
+        "took": [span.total_seconds() for span in state.took],
     }
 
 

@@ -52,6 +52,11 @@ _ITEM: dict[str, Schema] = {
     "used_by": _TEXTS,
     "places": _TEXTS,
     "labels": {"type": "object", "additionalProperties": _TEXT},
+    "past": {
+        "type": "array",
+        "items": _object(generation=_TEXT, **dict.fromkeys(("first_seen", "last_seen", "expires_at"), _TIME)),
+    },
+    "took": {"type": "array", "items": {"type": "number"}},
 }
 SCHEMAS: dict[str, Schema] = {
     "Error": _object(error=_TEXT),

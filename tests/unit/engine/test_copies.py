@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.story import Act, Disturbance, disturbed, play, sees
 
 from expiryd.api import Blind, Observation, Served
 from expiryd.core.model import EventKind, ItemId
+from expiryd.core.view import alert_row, event_row, item_row
 from expiryd.testing import EPOCH
 
 TWO: dict[str, Any] = {"sources": ("files", "vault")}
@@ -69,6 +71,26 @@ async def test_a_place_is_none_any_more_when_it_holds_another_or_is_gone(tmp_pat
         await rig.restart()
         assert rig.daemon.ledger.kinship.places("k") == ["files/a"]
         assert rig.daemon.ledger.kinship.places("new") == ["files/b"]
+
+
+async def test_of_a_fingerprint_no_more_than_twelve_digits_are_ever_shown(tmp_path: Path) -> None:
+    marks = ["0123456789abcdef", "fedcba9876543210"]
+    async with Rig(tmp_path, sources=("files",)) as rig:
+        for mark, days in (*zip(marks, (5, 90), strict=True), (marks[0], 5), (marks[1], 90), (marks[0], 5)):
+            seen = [
+                expiring(name, EPOCH + days * DAY, generation=mark[:12], fingerprint=mark, identity="token A")
+                for name in "ab"
+            ]
+            await sees("files", *seen)(rig)
+            await rig.wait(HOUR)
+        shown = [message.subject + message.text + message.html for message in rig.receivers["slack"].sent]
+        for state in rig.daemon.ledger.all():
+            shown.append(json.dumps(item_row(state, EPOCH, EPOCH, places=rig.daemon.ledger.places(state))))
+            shown += [json.dumps(alert_row(state, alert, EPOCH)) for alert in state.alerts]
+        shown += [json.dumps(event_row(record.event)) for record in await rig.daemon.store.events()]
+        text = " ".join(shown)
+        assert "take turns" in text and marks[0][:12] in text
+        assert not any(mark[:13] in text for mark in marks)
 
 
 # ── stale copies ──────────────────────────────────────────────────────────────────────────────────────
