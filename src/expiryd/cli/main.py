@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from expiryd import __version__
-from expiryd.cli import acting, asking, auditing, checks, running
+from expiryd.cli import acting, asking, auditing, checks, explaining, foreseeing, running
 from expiryd.cli.exits import Exit, expected, explain, harmless, say
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import drop_output
@@ -76,6 +76,9 @@ for verb in (
     acting.silence,
     acting.maintenance,
     auditing.audit,
+    explaining.explain,
+    foreseeing.forecast,
+    foreseeing.whatif,
     running.backup,
     *checks.ALIASES,
     checks.check_token,

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ class Outset:
 
         return default_paths(self.environ)
 
-    def config(self) -> Config:
-        """All of it, validated. No secret is read. Raises ConfigError, or PermissionError for an unreadable file."""
+    def config(self, above: Mapping[str, Any] = MappingProxyType({})) -> Config:
+        """All of it, validated, with the tables `above` laid over it. No secret is read.
+
+        Raises ConfigError, or PermissionError for an unreadable file.
+        """
         from expiryd.config.load import load
         from expiryd.registry import discover
 
@@ -41,7 +45,7 @@ class Outset:
             if path.is_file():
                 path.open("rb").close()  # that it may not be read is another matter than that it is wrong
         collectors, notifiers = discover()
-        return load(self.paths, environ=self.environ, collectors=collectors, notifiers=notifiers)
+        return load(self.paths, environ=self.environ, collectors=collectors, notifiers=notifiers, above=above)
 
     def daemon(self, key: str) -> str | None:
         """What `[daemon]` says under a key with a text, as far as that can be told of files that may be wrong.

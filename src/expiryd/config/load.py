@@ -7,11 +7,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from expiryd.api import CollectorConfig, ItemConfig, NotifierConfig, SecretRef
+from expiryd.config.connectivity import ConnectivityConfig
 from expiryd.config.cron import parse_cron
 from expiryd.config.environment import PREFIX, read_environment, unknown_variables, variable_of
 from expiryd.config.errors import ConfigError, ConfigProblem, Key, explain, spell, unknown_key
@@ -44,15 +46,17 @@ def load(
     environ: Mapping[str, str],
     collectors: Registry[CollectorConfig],
     notifiers: Registry[NotifierConfig],
+    above: Mapping[str, Any] = MappingProxyType({}),
 ) -> Config:
     """The effective configuration. Raises ConfigError with every problem of every file, section and plugin.
 
-    Later files win over earlier ones, then come `conf.d/*.toml`, the overlay of `$EXPIRYD_ENV` and the variables.
+    Later files win over earlier ones, then come `conf.d/*.toml`, the overlay of `$EXPIRYD_ENV`, the variables and the
+    tables of `above`, which are for trying something out.
     Tables are merged, lists and values replaced. Relative paths are meant beside the first file.
     """
     problems: list[ConfigProblem] = []
     raw = _merged(paths, environ, problems)
-    raw = _merge(raw, read_environment(environ, raw))
+    raw = _merge(_merge(raw, read_environment(environ, raw)), above)
     problems.extend(unknown_variables(environ))
     directory = _directory(paths)
     config = _validated(raw, {"collectors": collectors, "notifiers": notifiers}, directory, problems)
@@ -184,7 +188,12 @@ def _validated(
     return None if problems else Config(**sections)
 
 
-_FIXED: Mapping[str, type[BaseModel]] = {"daemon": DaemonConfig, "http": HttpConfig, "policy": PolicyConfig}
+_FIXED: Mapping[str, type[BaseModel]] = {
+    "daemon": DaemonConfig,
+    "http": HttpConfig,
+    "policy": PolicyConfig,
+    "connectivity": ConnectivityConfig,
+}
 """Sections of one table."""
 _NAMED: Mapping[str, type[BaseModel]] = {
     "categories": CategoryConfig,

@@ -57,6 +57,22 @@ class Rulebook:
         seen = state.observation
         return self.resolve(state.collector, seen.id, seen.traits, seen.kind).rules
 
+    def levels(self, state: ItemState) -> list[tuple[str, Rules]]:
+        """The rules after each level has spoken, under the name of its section, the one that counts last."""
+        seen, collector = state.observation, state.collector
+        item = self._items.get(collector, {}).get(seen.id, NOTHING_SAID)
+        category = self.resolve(collector, seen.id, seen.traits, seen.kind).traits.category
+        rules, levels = self._base, [("policy", self._base)]
+        for name, say in (
+            (f"kinds.{seen.kind}", self._kinds.get(seen.kind, NOTHING_SAID)),
+            (f"categories.{category}", self._categories.get(category, NOTHING_SAID)),
+            (f"collectors.{collector}", self._collectors.get(collector, NOTHING_SAID)),
+            (f"collectors.{collector}.items.{seen.id}", item),
+        ):
+            rules = amend(rules, say)
+            levels.append((name, rules))
+        return levels
+
     def _resolve(self, collector: str, item: Say, seen: Traits, kind: str) -> Resolved:
         source, of_kind = self._collectors.get(collector, NOTHING_SAID), self._kinds.get(kind, NOTHING_SAID)
         return resolve(self._base, self._categories, source, item, seen, kind=of_kind)

@@ -1,0 +1,42 @@
+"""A copy of the whole state in an SQLite file of its own, also beside a running daemon: to try things out on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from expiryd.store.connect import database_url, reach
+from expiryd.store.schema import installation, metadata
+from expiryd.store.sql import SqlStore
+from expiryd.store.trouble import explain
+
+_PAGE = 2000
+_PATIENCE = timedelta(seconds=10)
+
+
+async def copy_state(url: str, file: Path) -> None:
+    """Copy the database of `url` to `file`, which must not be there. Raises StoreError."""
+    if url.startswith("sqlite"):
+        await SqlStore(url, exclusive=False).backup(file)
+        return
+    store = SqlStore(database_url(file))
+    await store.open()
+    await store.aclose()
+    source, target = reach(url, _PATIENCE, exclusive=False), reach(database_url(file), _PATIENCE, exclusive=True)
+    try:
+        async with source.reader.connect() as there, target.migrator.begin() as here:
+            # one moment for all tables: rows that refer to each other stay together
+            await there.execution_options(isolation_level="REPEATABLE READ")
+            await here.execute(delete(installation))
+            for table in metadata.sorted_tables:
+                rows = await there.stream(select(table).execution_options(yield_per=_PAGE))
+                async for page in rows.partitions():
+                    await here.execute(insert(table), [dict(row._mapping) for row in page])
+    except (SQLAlchemyError, OSError, source.driver_error) as error:
+        raise explain(error, source.name, source.secrets) from None
+    finally:
+        await source.dispose()
+        await target.dispose()
