@@ -70,18 +70,23 @@ class Trail:
             lost = f"the store knows of entry {head[0]}, the files end with entry {self.end.entry}"
             self.append([Record(now, "system", BROKEN, detail={"lost": lost})])
 
-    def written(self, entry: int) -> int:
-        """How many lines of this entry are at the end of the trail already."""
-        if self.end.entry != entry or self._file is None:
-            return 0
-        count = 0
+    def unmarked(self, head: tuple[int, str] | None, first: int) -> dict[int, tuple[str, int]]:
+        """What was written and never marked, because its writer died: by entry its time and how many lines it has.
+
+        Only entries from `first` on. Numbers that begin anew are those of a database that was put back: its entries
+        are others, which their time shows.
+        """
+        found: dict[int, tuple[str, int]] = {}
+        before = None
         for path in reversed(_files(self.directory)):
             for values in _backwards(path):
-                if values["entry"] == entry:
-                    count += 1
-                elif values["entry"]:
-                    return count
-        return count
+                number = values["entry"]
+                if (head and values["hash"] == head[1]) or 0 < number < first or (before and number > before):
+                    return found
+                if number:
+                    before = number
+                    found[number] = (values["at"], found.get(number, ("", 0))[1] + 1)
+        return found
 
     def append(self, records: Sequence[Record]) -> Link:
         """Write them behind the end, on disk when it returns. What fails half-way is cut off again."""

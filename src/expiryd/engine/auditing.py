@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ PAUSE = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=30)
 TRIM_EVERY = timedelta(hours=1)
 MOST_ENTRIES = 50
+MOST_LINES = 500
+"""Of one append, which is on disk when it returns."""
+MOST_EVENTS = 100
+"""Read at once: reading them takes the loop a few milliseconds."""
 FAILING = "audit-failing"
 
 
@@ -72,34 +76,44 @@ class Auditor:
 
     async def export(self) -> bool:
         """Carry a bounded piece; whether there is more. Raises OSError and StoreError, having lost nothing."""
-        written = 0
+        was_open, self._is_open = self._is_open, False  # what was written before a failure is found out by opening
         entries = await self._store.journal(limit=MOST_ENTRIES)
-        if not self._is_open:
-            head = await self._store.trail_head()
-            await asyncio.to_thread(self._trail.open, head, self._clock.now())
-            known = self._trail.end.entry
-            entries = [entry for entry in entries if entry.seq >= known]  # written before a crash, not yet marked
-            written = await asyncio.to_thread(self._trail.written, entries[0].seq) if entries else 0
-            self._is_open = True
-        if not entries:
-            return False
-        for entry in entries:
-            records = (await self._records(entry))[written:]
-            written = 0
-            try:
-                await asyncio.to_thread(self._trail.append, records)
-            except OSError:
-                self._is_open = False  # how much of it was written is found out when it is opened again
-                raise
-        await self._store.journaled(entries[-1].seq, self._trail.end.hash)
+        written = {} if was_open else await self._open(entries)
+        if entries:
+            await self._carry(entries, written)
+            await self._store.journaled(entries[-1].seq, self._trail.end.hash)
+        self._is_open = True
         return len(entries) == MOST_ENTRIES
+
+    async def _open(self, entries: Sequence[Entry]) -> Mapping[int, int]:
+        """How many lines of which entry are in the files already, although they are not marked."""
+        head = await self._store.trail_head()
+        await asyncio.to_thread(self._trail.open, head, self._clock.now())
+        if not entries:
+            return {}
+        known = await asyncio.to_thread(self._trail.unmarked, head, entries[0].seq)
+        same = (entry.seq for entry in entries if known.get(entry.seq, ("", 0))[0] == rfc3339(entry.at))
+        return {seq: known[seq][1] for seq in same}
+
+    async def _carry(self, entries: Sequence[Entry], written: Mapping[int, int]) -> None:
+        lines: list[Record] = []
+        for entry in entries:
+            lines += (await self._records(entry))[written.get(entry.seq, 0) :]
+            if len(lines) >= MOST_LINES:
+                await asyncio.to_thread(self._trail.append, lines)
+                lines = []
+        await asyncio.to_thread(self._trail.append, lines)
 
     async def _records(self, entry: Entry) -> Sequence[Record]:
         if entry.action != CHANGED:
             return [Record(entry.at, entry.actor, entry.action, entry.item, entry.detail, entry.seq)]
         first, last = entry.detail["events"]
-        known = await self._store.events(before=last + 1, limit=last - first + 1)
-        return [_record(each.event, each.id, entry) for each in reversed(known) if each.id >= first]
+        records = []
+        for start in range(first, last + 1, MOST_EVENTS):
+            after = min(start + MOST_EVENTS, last + 1)
+            known = await self._store.events(before=after, limit=after - start)
+            records += [_record(each.event, each.id, entry) for each in reversed(known) if each.id >= start]
+        return records
 
     async def _trim(self) -> None:
         now = self._clock.now()

@@ -215,7 +215,7 @@ def test_lines_written_but_not_yet_known_to_the_store_are_no_problem(tmp_path: P
     known = head(trail)
     trail.append([record(4), record(4), record(5)])
     resumed = again(tmp_path, known, Keeping())
-    assert (resumed.end.entry, resumed.written(5), resumed.written(4)) == (5, 1, 0)
+    assert resumed.unmarked(known, 4) == {4: ("2030-01-01T04:00:00Z", 2), 5: ("2030-01-01T05:00:00Z", 1)}
     assert problems(tmp_path, known) == []
 
 
@@ -224,7 +224,13 @@ def test_how_much_of_an_entry_is_written_is_counted_over_files(tmp_path: Path) -
     for _ in range(5):
         trail.append([record(2)])
     assert len(files(tmp_path)) > 2
-    assert again(tmp_path, None).written(2) == 5
+    assert again(tmp_path, None).unmarked(None, 2) == {2: ("2030-01-01T02:00:00Z", 5)}
+
+
+def test_numbers_of_a_database_that_was_put_back_are_not_taken_for_those_written_before(tmp_path: Path) -> None:
+    trail = written(tmp_path, 4)
+    trail.append([record(2, action="daemon.started")])
+    assert again(tmp_path, None).unmarked(None, 1) == {2: ("2030-01-01T02:00:00Z", 1)}
 
 
 def test_a_disk_that_is_full_leaves_whole_lines(tmp_path: Path) -> None:
@@ -248,6 +254,37 @@ def _with_little_room(size: int, deed: Callable[[], object]) -> None:
         signal.signal(signal.SIGXFSZ, known)
 
 
+def test_what_a_repair_put_on_record_does_not_hide_which_entries_are_written(tmp_path: Path) -> None:
+    trail = written(tmp_path, 1, Keeping())
+    known = head(trail)
+    trail.append([record(2), record(3)])
+    path = files(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-20])
+    for _ in range(2):
+        resumed = again(tmp_path, known, Keeping())
+        assert resumed.end.entry == 2
+        assert resumed.unmarked(known, 2) == {2: ("2030-01-01T02:00:00Z", 1)}
+
+
+def test_a_line_that_is_being_written_while_it_is_proven_is_no_problem(tmp_path: Path) -> None:
+    known = head(written(tmp_path, 2, Keeping()))
+    with files(tmp_path)[0].open("ab") as file:
+        file.write(b'{"seq":3,"at')
+    assert problems(tmp_path, known) == []
+    assert problems(tmp_path, None) == ["audit-000001.jsonl:3: is not a whole line of the trail"]
+
+
+def test_a_line_of_any_length_is_found_again(tmp_path: Path) -> None:
+    trail = written(tmp_path, 1, Keeping())
+    trail.append([record(2, detail={"problems": "x" * 1_000_000})])
+    with files(tmp_path)[0].open("ab") as file:
+        file.write(b"y" * 700_000)
+    resumed = again(tmp_path, head(trail), Keeping())
+    resumed.append([record(3)])
+    assert problems(tmp_path, head(resumed)) == []
+    assert found(tmp_path, Query(action="look")) == [3, 2, 1]
+
+
 # ── trimming and searching ────────────────────────────────────────────────────────────────────────────
 
 
@@ -264,6 +301,19 @@ def test_what_is_trimmed_is_on_record_and_the_rest_proves_itself(tmp_path: Path,
     trail.append([record(21)])
     assert trail.trim(NOW + 90 * HOUR) > 0
     assert problems(tmp_path, head(trail)) == []
+
+
+def test_a_trim_that_was_interrupted_leaves_nothing_unproven(tmp_path: Path) -> None:
+    keeping = Keeping(600, age=10 * HOUR)
+    trail = written(tmp_path, 20, keeping)
+    before = {path: path.read_bytes() for path in files(tmp_path)}
+    assert trail.trim(NOW + 20 * HOUR) > 2
+    for path in [path for path in before if not path.exists()][1:]:
+        path.write_bytes(before[path])  # as if it had died when the first of them was gone
+    assert problems(tmp_path, head(trail)) == []
+    resumed = again(tmp_path, head(trail), keeping)
+    assert resumed.trim(NOW + 20 * HOUR) > 1
+    assert problems(tmp_path, head(resumed)) == []
 
 
 def test_more_than_was_trimmed_cannot_be_removed_unnoticed(tmp_path: Path) -> None:
