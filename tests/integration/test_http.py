@@ -279,6 +279,13 @@ async def test_a_certificate_that_cannot_be_used_is_an_error_that_names_the_sett
 # ── secrets ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+def wish(operation: dict[str, Any]) -> dict[str, Any] | None:
+    """What its body must hold, if it takes one."""
+    body = operation.get("requestBody")
+    said = {"reason": "a test", "until": "1h", "matchers": []}
+    return {key: said[key] for key in body["content"]["application/json"]["schema"]["required"]} if body else None
+
+
 async def test_no_secret_and_no_trace_of_the_code_is_in_any_answer(short: Path) -> None:
     canary = "canary-7b1e5d"
     tokens = {"ops": {"hash": "sha256:" + "5ec4e7" * 10 + "abcd", "role": "admin"}}
@@ -293,11 +300,13 @@ async def test_no_secret_and_no_trace_of_the_code_is_in_any_answer(short: Path) 
             async with http.get("http://x/openapi.json") as response:
                 paths = (await response.json())["paths"]
             for path, methods in paths.items():
-                for method in methods:
-                    full = path.replace("{id}", "tokens/T").replace("{name}", "tokens" if "look" in path else "slack")
-                    async with http.request(method, f"http://x{full}") as response:
+                for method, operation in methods.items():
+                    item = "tokens%2FT%23expiry" if "/alerts/" in path else "tokens/T"
+                    full = path.replace("{id}", item).replace("{name}", "tokens" if "look" in path else "slack")
+                    async with http.request(method, f"http://x{full}", json=wish(operation)) as response:
                         text = await response.text()
-                        assert response.status in {200, 502, 503}, (full, text)
+                        unknown = {404} if path.endswith("/silences/{id}") else set()
+                        assert response.status in {200, 502, 503} | unknown, (full, text)
                         said = text + json.dumps(dict(response.headers))
                         for leak in (canary, "5ec4e7", "Traceback", ".py"):
                             assert leak not in said, (full, leak)
