@@ -60,7 +60,7 @@ class Cycle:
             await asyncio.sleep(0)
         async with self.ledger.lock:
             look = await self._conclude(name, gathering.failure, seen, events, now)
-        events += await self._consider_kin(now)
+        events += await self._consider_kin(now, name if is_first else "")
         if look.outcome is Outcome.COMPLETE:
             self.edited.discard(name)
         return look, events
@@ -105,7 +105,7 @@ class Cycle:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _judge_again(self, waking: Sequence[ItemState], now: datetime) -> list[Event]:
+    async def _judge_again(self, waking: Sequence[ItemState], now: datetime, first: str = "") -> list[Event]:
         hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
         events: list[Event] = []
         for start in range(0, len(waking), BATCH):
@@ -116,14 +116,18 @@ class Cycle:
                     if (current := self.ledger.get(state.id)) is not None
                     and (current.collector not in hidden or current.id == current.collector)
                 ]
+                steps = [_first(step) if step.state.collector == first else step for step in steps]
                 events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
 
-    async def _consider_kin(self, now: datetime) -> list[Event]:
-        """Judge again what has to do with things that have changed: copies, successors, endpoints."""
+    async def _consider_kin(self, now: datetime, first: str = "") -> list[Event]:
+        """Judge again what has to do with things that have changed: copies, successors, endpoints.
+
+        `first` is the collector whose first look this is.
+        """
         stirred = [self.ledger.get(item) for item in self.ledger.kinship.stirred()]
-        return await self._judge_again([state for state in stirred if state is not None], now)
+        return await self._judge_again([state for state in stirred if state is not None], now, first)
 
     def _regarded(self, state: ItemState) -> ItemState:
         """With what is to be said today of what was seen then."""
