@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from expiryd.core.generations import earlier, is_flapping, since
@@ -21,6 +21,8 @@ KIN = frozenset({STALE_COPY, SERVED_NOT_STORED, SUPERSEDED})
 MOST_PLACES = 100
 _MOST_ASKED = 100
 """Of a larger group no more are asked, so that a question stays cheap when thousands share one certificate."""
+TOGETHER = timedelta(minutes=1)
+"""What was seen of two sources within this time was so at the same time."""
 _SHOWN = 3
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -159,7 +161,11 @@ class Kinship:
             return None
         for other in self._states(islice(self._once.of(seen.fingerprint), _MOST_ASKED), but=item):
             present = other.observation
-            if present.fingerprint in ("", seen.fingerprint) or is_flapping(present) or since(other) > looked:
+            if (
+                present.fingerprint in ("", seen.fingerprint)
+                or is_flapping(present)
+                or since(other) - TOGETHER > looked
+            ):
                 continue
             was = next(past for past in other.past if past.fingerprint == seen.fingerprint)
             back = earlier(other, present.generation)
@@ -197,14 +203,14 @@ class Kinship:
         kept = _end(newest.observation)
         older = [one for one in strays if (one.expires_at or _NEVER) < kept]
         if older:
-            if since(newest) > looked:  # the server may serve it by now
+            if since(newest) - TOGETHER > looked:  # the server may serve it by now
                 return None
             detail = (
                 f"{_say_served(older, seen.served)}; newer is that in {newest.id}, which {_say_end(kept)}: reload it"
             )
             return Finding(SERVED_NOT_STORED, Severity.WARNING, detail)
         stored_at = self._looked(newest)
-        if len(strays) < len(seen.served) or stored_at is None or stored_at < begun:
+        if len(strays) < len(seen.served) or stored_at is None or stored_at < begun - TOGETHER:
             return None
         detail = f"{_say_served(strays, seen.served)}; older is that in {newest.id}, which {_say_end(kept)}: "
         detail += "keep the served one there too"

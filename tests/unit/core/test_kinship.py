@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.script import START
 
-from expiryd.core.kinship import MOST_PLACES, SERVED_NOT_STORED, STALE_COPY, SUPERSEDED, Groups, Kinship
+from expiryd.core.kinship import MOST_PLACES, SERVED_NOT_STORED, STALE_COPY, SUPERSEDED, TOGETHER, Groups, Kinship
 from expiryd.core.model import Generation, ItemId, ItemState, Lifetime, Observation, Served, Severity
 
 DAY = timedelta(days=1)
@@ -198,6 +198,14 @@ def test_what_is_served_is_newer_than_what_is_stored() -> None:
     (said,) = known.says(site, 3)
     assert said.startswith(f"{SERVED_NOT_STORED} info: 192.0.2.1 serves a certificate that ends 2030-04-01")
     assert "older is that in files/www.pem" in said
+
+
+def test_what_two_sources_show_within_a_minute_was_so_at_the_same_time() -> None:
+    known = Known()
+    known.has("www.pem", "new", ends=90, identity="www", past=[was("old", 0, 2)])
+    site = known.has("web/www:443", "old", ends=5, identity="www", served=[served("old", 5, "192.0.2.1")])
+    seen = [known.kinship.regard(site.id, site.observation, START, START + 2 * DAY - ago) for ago in (TOGETHER, DAY)]
+    assert [bool(one.findings) for one in seen] == [True, False]
 
 
 def test_what_is_stored_anywhere_is_stored_and_what_is_stored_nowhere_is_nobodys_to_compare() -> None:

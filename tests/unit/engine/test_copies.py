@@ -233,6 +233,17 @@ async def test_renewed_on_disk_but_the_old_one_is_served(tmp_path: Path, disturb
     )
 
 
+async def test_at_the_first_look_at_both_it_is_told_with_how_things_stand(tmp_path: Path) -> None:
+    async with Rig(tmp_path, **WEB) as rig:
+        await sees("web", site(("old", 5, "192.0.2.1")))(rig)
+        await rig.clock.advance(MINUTE / 60)
+        await sees("files", stored("www.pem", "new", 150))(rig)
+        await rig.wait(MINUTE)
+        events = [event for message in rig.receivers["slack"].sent for event in message.events]
+        told = {event.aspect: event.is_first for event in events}
+        assert told == {"expiry": True, "served-not-stored": False}
+
+
 async def test_it_says_which_addresses_and_which_of_the_two_is_newer(tmp_path: Path) -> None:
     async with Rig(tmp_path, **WEB) as rig:
         await sees("files", stored("www.pem", "new", 150))(rig)
