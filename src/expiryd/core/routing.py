@@ -92,9 +92,12 @@ def levels_of(news: Event | Facts, routes: Sequence[Route]) -> tuple[Level, ...]
 
 
 def carrying(event: Event, routes: Sequence[Route], notifier: str) -> tuple[Route, ...]:
-    """The routes by which this notifier hears of it. Empty when none has a say on that."""
-    found = dict.fromkeys(route for facts in _once(event) for route in matching(facts, routes))
-    return tuple(route for route in found if notifier in _reached(event, route))
+    """The routes by which this notifier hears of it: as it is, else as it once was. Empty when none has a say."""
+    for facts in _once(event):
+        found = tuple(route for route in matching(facts, routes) if notifier in _reached(event, route))
+        if found:
+            return found
+    return ()
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,13 @@ def test_the_end_of_a_critical_matter_passes_where_its_beginning_did() -> None:
     assert muted(event(EventKind.RENEWED, Severity.HEALTHY, before=Severity.WARNING), hush) is not None
 
 
+def test_the_end_of_what_was_never_critical_wakes_nobody_by_the_route_of_what_is() -> None:
+    urgent = Route(("slack",), Matcher.read({"severity": "critical"}))
+    hush = routed(urgent, Route(("slack",), active="office"))
+    assert muted(event(EventKind.RENEWED, Severity.HEALTHY, before=Severity.WARNING), hush) is not None
+    assert muted(event(EventKind.RENEWED, Severity.HEALTHY, before=Severity.CRITICAL), hush) is None
+
+
 def test_one_route_that_lets_it_pass_is_enough() -> None:
     shut = Route(("slack",), active="office", continue_=True)
     assert muted(WARNING, routed(shut, Route(("slack",)))) is None
