@@ -9,6 +9,7 @@ from datetime import datetime
 
 from expiryd.api import Clock, Collector, CollectorConfig, Log
 from expiryd.core.generations import since
+from expiryd.core.kinship import say_successor
 from expiryd.core.model import (
     BLIND,
     SELF,
@@ -187,7 +188,12 @@ class Cycle:
     def _vanished(self, name: str, missing: Sequence[ItemState], now: datetime) -> list[Gone]:
         if name in self.edited:
             return [_last_word(state, now, "no longer listed by its collector's settings") for state in missing]
-        return [Gone(state.id, vanish(state, now)) for state in missing]
+        return [Gone(state.id, self._vanish(state, now)) for state in missing]
+
+    def _vanish(self, state: ItemState, now: datetime) -> Event:
+        """The last word on it, which names its successor if there is one, as when each has a file of its own."""
+        event, successor = vanish(state, now), say_successor(self._regarded(state).observation)
+        return replace(event, detail=f"{event.detail}, {successor}") if successor else event
 
     def _over(self, step: Step) -> Sequence[Gone]:
         """The trouble has passed: its closing events, and nothing more to remember."""
