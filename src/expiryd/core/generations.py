@@ -82,12 +82,12 @@ def waits(before: ItemState, after: Observation, now: datetime) -> tuple[timedel
 
 def say_change(alert: Alert, before: Observation, after: Observation, now: datetime) -> str:
     """How the credential whose end was told was replaced: `renewed 3 days after the first notice`."""
-    ends = after.lifetime is not None and (after.lifetime.expires_at is not None or after.lifetime.basis is Basis.NONE)
-    verb, but = ("renewed", "") if renewed(before, after) else ("rotated", "")
-    if not renewed(before, after):
-        but = ", to one that ends sooner" if ends else ", to one whose end is not known"
-    waited = say_left(alert.opened_at, now).removesuffix(" ago")
-    return verb + (f" {waited} after the first notice" if alert.told_at is not None else "") + but
+    waited = f" {say_left(alert.opened_at, now).removesuffix(' ago')} after the first notice" if alert.told_at else ""
+    if renewed(before, after):
+        return f"renewed{waited}"
+    lifetime = after.lifetime
+    is_dated = lifetime is not None and (lifetime.expires_at is not None or lifetime.basis is Basis.NONE)
+    return f"rotated{waited}, to one {'that ends no later' if is_dated else 'whose end is not known'}"
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────

@@ -131,6 +131,7 @@ def event_row(event: Event) -> dict[str, Any]:
         "detail": event.detail,
         "owner": event.traits.owner,
         "category": event.traits.category,
+        "places": list(event.places),
     }
 
 

@@ -95,6 +95,7 @@ SCHEMAS: dict[str, Schema] = {
         **dict.fromkeys(("kind", "item", "aspect", "generation", "title", "detail", "owner", "category"), _TEXT),
         **dict.fromkeys(("severity", "before"), _SEVERITY),
         **dict.fromkeys(("at", "expires_at"), _TIME),
+        places=_TEXTS,
         deliveries={"type": "array", "items": _object(notifier=_TEXT, fate=_TEXT, note=_TEXT)},
     ),
     "Events": _object(events=_list("Event"), next=_COUNT_OR_NULL),

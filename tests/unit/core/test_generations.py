@@ -76,7 +76,7 @@ def test_another_that_ends_sooner_is_a_matter_of_its_own() -> None:
         at("3h", holds("B", "5d")),
         want("3h", "3h", "resolved expiry critical", "raised expiry critical"),
     )
-    assert world.events[-2].detail.endswith(", to one that ends sooner")
+    assert world.events[-2].detail.endswith(", to one that ends no later")
 
 
 def test_only_the_last_generations_are_remembered() -> None:

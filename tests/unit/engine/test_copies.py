@@ -201,6 +201,18 @@ async def test_when_the_successor_is_gone_the_end_counts_again(tmp_path: Path, d
     )
 
 
+async def test_the_last_word_on_a_file_that_is_gone_names_its_successor(tmp_path: Path) -> None:
+    async with Rig(tmp_path, sources=("files",)) as rig:
+        await sees("files", stored("cert7.pem", "a", 5))(rig)
+        await rig.wait(MINUTE)
+        await sees("files", stored("cert8.pem", "b", 95))(rig)
+        await sees("files", stored("cert8.pem", "b", 95))(rig)
+        await rig.wait(MINUTE)
+        *_, message = rig.receivers["slack"].sent
+        assert "replaced by files/cert8.pem, which ends 2030-04-06" in message.text
+        assert rig.news()[0] == "raised files/cert7.pem" and list(rig.daemon.ledger.kinship.places("a")) == []
+
+
 async def test_the_issue_of_what_was_replaced_is_closed(tmp_path: Path) -> None:
     async with Rig(tmp_path, receivers=("github",), threaded=("github",), **TWO) as rig:
         await sees("files", stored("old", "a", 5))(rig)
