@@ -71,7 +71,7 @@ class Redactor:
         """Mask this value from now on, in every spelling it may be printed in; of several lines, each one."""
         lines = [line.strip() for line in value.splitlines()[:_LINES]]
         parts = [value, *(line for line in lines if len(line) >= _LINE)]
-        spellings = {form: None for part in parts for form in _spellings(part) if len(form) >= SHORTEST}
+        spellings = {form: None for part in parts for form in spellings_of(part) if len(form) >= SHORTEST}
         older = [form for form in self._known if form not in spellings]
         kept = [*older, *spellings][-_FORMS_KEPT:]  # what is still read stays; the oldest were replaced long ago
         self._known = dict.fromkeys(kept)
@@ -125,7 +125,7 @@ class Redactor:
         return {key: self._entry(key, value, _DEPTH) for key, value in event.items()}
 
 
-def _spellings(value: str) -> tuple[str, ...]:
+def spellings_of(value: str) -> tuple[str, ...]:
     """As it is, and as JSON, repr, a URL, a form and Base64 write it."""
     octets = value.encode("utf-8", "surrogatepass")
     return (

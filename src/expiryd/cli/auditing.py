@@ -86,7 +86,7 @@ def exposure(outset: Outset) -> int:
     config = outset.config()
     secrets, skipped = asyncio.run(_secrets(config, outset))
     for reason in skipped:
-        say(f"not searched for: {reason}")
+        say(f"not searched: {reason}")
     files = sorted({path for root in _outputs(config) for path in _files(root)})
     found = [f"{path}: holds the secret of {name}" for path in files for name in _held(path, secrets)]
     if found:
@@ -129,25 +129,28 @@ async def _known(config: Config, outset: Outset) -> tuple[bytes, tuple[int, str]
     return derive_key(load_fingerprint_key(config.daemon.state_dir)), await trail_head(config, outset.environ)
 
 
-async def _secrets(config: Config, outset: Outset) -> tuple[dict[str, bytes], list[str]]:
-    """By the place in the config that names it; and what could not be read, with the reason."""
+async def _secrets(config: Config, outset: Outset) -> tuple[dict[str, tuple[bytes, ...]], list[str]]:
+    """By the place in the config that names it, as it may be written; and what could not be read, with the reason."""
     import_structlog_alone()
     from expiryd.api import SecretError
     from expiryd.config.walk import secret_refs
+    from expiryd.redact import spellings_of
     from expiryd.secrets import Secrets
 
-    known, skipped = {}, []
+    known, skipped = dict[str, tuple[bytes, ...]](), []
+    if config.daemon.database is not None:
+        skipped.append("the database on its server: search a dump of it")
     resolver = Secrets(outset.environ)
     for place, ref in secret_refs(config):
         try:
-            value = (await resolver.read(ref)).reveal().encode()
+            value = (await resolver.read(ref)).reveal()
         except SecretError as problem:
             skipped.append(f"{place}: {problem}")
             continue
         if len(value) < _SHORTEST:
             skipped.append(f"{place}: it is shorter than {_SHORTEST} characters")
         else:
-            known[place] = value
+            known[place] = tuple({form.encode("utf-8", "surrogateescape") for form in spellings_of(value)})
     return known, skipped
 
 
@@ -169,15 +172,15 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _held(path: Path, secrets: dict[str, bytes]) -> list[str]:
+def _held(path: Path, secrets: dict[str, tuple[bytes, ...]]) -> list[str]:
     """In pieces that overlap, so that a large file takes little memory and no value hides on a border."""
-    overlap = max(map(len, secrets.values()), default=1) - 1
+    overlap = max((len(form) for forms in secrets.values() for form in forms), default=1) - 1
     found: dict[str, None] = {}
     with path.open("rb") as file:
         rest = b""
         while piece := file.read(_PIECE):
             text = rest + piece
-            found |= {name: None for name, value in secrets.items() if value in text}
+            found |= {name: None for name, forms in secrets.items() if any(form in text for form in forms)}
             rest = text[-overlap:] if overlap else b""
     return list(found)
 

@@ -24,6 +24,7 @@ MOST_LINES = 500
 MOST_EVENTS = 100
 """Read at once: reading them takes the loop a few milliseconds."""
 FAILING = "audit-failing"
+SYSTEM = "system"
 
 
 class Auditor:
@@ -106,7 +107,7 @@ class Auditor:
 
     async def _records(self, entry: Entry) -> Sequence[Record]:
         if entry.action != CHANGED:
-            return [Record(entry.at, entry.actor, entry.action, entry.item, entry.detail, entry.seq)]
+            return [Record(entry.at, _actor(entry.actor), entry.action, entry.item, entry.detail, entry.seq)]
         first, last = entry.detail["events"]
         records = []
         for start in range(first, last + 1, MOST_EVENTS):
@@ -140,6 +141,14 @@ class Auditor:
                 await self._complain(Finding(FAILING, Severity.WARNING, what))
             except StoreError as problem:
                 self._log.error("audit.waits", problem=str(problem))
+
+
+def _actor(name: str) -> str:
+    """`system`, `user:anna`, `token:ci`: callers are `anna` and `token ci` among people."""
+    sort, is_token, rest = name.partition(" ")
+    if name == SYSTEM or ":" in name:
+        return name
+    return f"token:{rest}" if is_token and sort == "token" else f"user:{name}"
 
 
 def _record(event: Event, number: int, entry: Entry) -> Record:

@@ -135,9 +135,11 @@ def _user_behind(request: web.Request) -> int | None:
 
 async def _name_of(user: int) -> str:
     try:
-        return (await asyncio.to_thread(pwd.getpwuid, user)).pw_name
+        name = (await asyncio.to_thread(pwd.getpwuid, user)).pw_name
     except KeyError:
         return f"uid {user}"
+    # a directory may know users of any name; none may pass for the daemon itself or for a token
+    return f"uid {user}" if name == "system" or " " in name or ":" in name else name
 
 
 def is_local(remote: str | None, headers: Mapping[str, str]) -> bool:

@@ -165,3 +165,15 @@ async def test_entries_of_people_keep_their_actor_and_their_order(rig: Rig) -> N
     await rig.daemon.store.commit(Change(journal=entries))
     await rig.audit()
     assert [line["action"] for line in lines(rig, actor="user:anna (uid 1000)")] == [each.action for each in entries]
+
+
+@pytest.mark.parametrize(
+    ("known_as", "actor"),
+    [("system", "system"), ("anna", "user:anna"), ("token ci", "token:ci"), ("token", "user:token")],
+)
+async def test_an_actor_is_the_daemon_a_user_or_a_token_and_none_passes_for_another(
+    rig: Rig, known_as: str, actor: str
+) -> None:
+    await rig.daemon.store.commit(Change(journal=[Entry(rig.clock.now(), known_as, "deed")]))
+    await rig.audit()
+    assert [line["actor"] for line in lines(rig, action="deed")] == [actor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from hashlib import sha256
 from pathlib import Path
 
@@ -76,6 +78,6 @@ async def test_a_reload_is_on_record_with_its_actor_and_what_changed(tmp_path: P
         await rig.audit()
         (line,) = (await asker.get("/api/v1/audit?action=config"))["lines"]
         assert line["action"] == "config.reloaded"
-        assert line["actor"] not in ("", "system")
+        assert line["actor"] == f"user:{pwd.getpwuid(os.getuid()).pw_name}"
         assert line["detail"]["changed"] == ["policy"]
         assert line["detail"]["before"] != line["detail"]["after"]
