@@ -158,7 +158,14 @@ def _trimmed(detail: Mapping[str, Any]) -> dict[int, str]:
 def _typed(values: Mapping[str, Any]) -> bool:
     texts = all(isinstance(values[key], str) for key in ("at", "actor", "action", "item", "prev", "hash"))
     numbers = all(type(values[key]) is int for key in ("seq", "entry"))
-    return texts and numbers and isinstance(values["detail"], dict)
+    return texts and numbers and isinstance(values["detail"], dict) and _is_time(values["at"])
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _body(values: Mapping[str, Any]) -> str:

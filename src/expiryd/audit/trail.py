@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -210,7 +211,8 @@ class Query:
     action: str = ""
     item: str = ""
 
-    def wants(self, values: Mapping[str, Any]) -> bool:
+    def wants(self, values: Mapping[str, Any], events: Sequence[int] = ()) -> bool:
+        """`events`: those of the item, by which a message tells of it that names only some of its many items."""
         if (self.since or self.until) and not self._is_in_time(_at(values)):
             return False
         if self.actor and self.actor not in (values["actor"], values["actor"].partition(":")[2]):
@@ -218,8 +220,7 @@ class Query:
         action = values["action"]
         if self.action and action != self.action and not action.startswith(self.action.rstrip(".") + "."):
             return False
-        items = values["detail"].get("items", ())
-        return not self.item or self.item == values["item"] or (isinstance(items, list) and self.item in items)
+        return not self.item or self.item == values["item"] or _tells_of(values["detail"], self.item, events)
 
     def _is_in_time(self, at: datetime) -> bool:
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
@@ -243,10 +244,35 @@ def parse_past(text: str, now: datetime, zone: tzinfo) -> datetime:
 
 def search(directory: Path, query: Query, *, before: int | None = None) -> Iterator[dict[str, Any]]:
     """The lines that are wanted, newest first, before line number `before`. What is no line is left out."""
+    events = _events_of(directory, query.item) if query.item else []
     for path in reversed(_files(directory)):
         for values in _backwards(path):
-            if (before is None or values["seq"] < before) and query.wants(values):
+            if (before is None or values["seq"] < before) and query.wants(values, events):
                 yield values
+
+
+def _events_of(directory: Path, item: str) -> list[int]:
+    needle, events = json.dumps(item).encode(), []
+    for path in _files(directory):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            for values in filter(None, (read_line(raw) for raw in file if needle in raw)):
+                number = values["detail"].get("event")
+                if values["item"] == item and isinstance(number, int):
+                    events.append(number)
+    return events
+
+
+def _tells_of(detail: Mapping[str, Any], item: str, events: Sequence[int]) -> bool:
+    match detail:
+        case {"items": list(items), "count": int(count), "events": list(ranges)}:
+            if item in items or len(items) >= count:
+                return item in items
+            pairs = [pair for pair in ranges if isinstance(pair, list) and [*map(type, pair)] == [int, int]]
+            return any(first <= number <= last for first, last in pairs for number in events)
+        case {"items": list(items)}:
+            return item in items
+        case _:
+            return False
 
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -340,3 +340,23 @@ def test_lines_are_found_by_time_actor_action_and_item_newest_first(tmp_path: Pa
     assert found(tmp_path, Query(item="tokens/T1")) == [4, 1]
     assert found(tmp_path, Query(item="tokens/T2")) == [5, 2]
     assert [line["seq"] for line in search(tmp_path, Query(), before=3)] == [2, 1]
+
+
+def test_a_digest_that_names_only_some_of_its_items_is_found_by_each_of_them(tmp_path: Path) -> None:
+    trail = written(tmp_path, 0)
+    trail.append([record(number, action="alert.raised", detail={"event": number}) for number in range(1, 6)])
+    many = {"items": ["tokens/T1"], "count": 3, "events": [[1, 2], [4, 4]]}
+    trail.append([Record(NOW, "system", "message.delivered", "", many, 6)])
+    assert found(tmp_path, Query(item="tokens/T1")) == [6, 1]
+    assert found(tmp_path, Query(item="tokens/T4")) == [6, 4]
+    assert found(tmp_path, Query(item="tokens/T3")) == [3]
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2030-01-01T00:00:00", ""])
+def test_a_line_of_no_time_is_a_problem_and_stops_neither_search_nor_trim(tmp_path: Path, at: str) -> None:
+    trail = written(tmp_path, 20, Keeping(600, age=HOUR))
+    path = files(tmp_path)[0]
+    path.write_bytes(path.read_bytes().replace(b"2030-01-01T01:00:00Z", at.encode()))
+    assert found(tmp_path, Query(since=NOW))[-1] == 2
+    assert "audit-000001.jsonl:1: is not a whole line of the trail" in problems(tmp_path, head(trail))
+    assert trail.trim(NOW + 90 * HOUR) > 0
