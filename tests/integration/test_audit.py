@@ -71,6 +71,12 @@ def test_it_lists_what_happened(config: str, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "nothing on record\n"
 
 
+@pytest.mark.parametrize("name", ["audit-log", "audit-trail"])
+def test_the_older_names_list_it_too(config: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["-c", config, name, "--user", "system", "--action", "look", "--ci"], ENVIRON) == 0
+    assert "look.ended" in capsys.readouterr().out
+
+
 def test_a_time_that_is_none_is_wrong_usage(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran(config, "--since", "soon") == 64
     assert "--since: 'soon' is no time" in capsys.readouterr().err

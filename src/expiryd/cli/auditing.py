@@ -95,6 +95,12 @@ def exposure(outset: Outset) -> int:
     return Exit.OK
 
 
+ALIASES = [
+    click.Command(name, params=audit.params, callback=audit.callback, help="The same as `audit`.", hidden=True)
+    for name in ("audit-log", "audit-trail")
+]
+
+
 def _times(config: Config, asked: dict[str, Any]) -> dict[str, Any]:
     from expiryd.audit.trail import parse_past
     from expiryd.cli.asking import now

@@ -81,6 +81,7 @@ for verb in (
     foreseeing.whatif,
     running.backup,
     *checks.ALIASES,
+    *auditing.ALIASES,
     checks.check_token,
 ):
     cli.add_command(verb)
