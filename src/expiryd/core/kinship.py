@@ -181,7 +181,7 @@ class Kinship:
         """Whether the new one has got a place of its own beside this one, as in an archive."""
         had, folder = self._once.of(old), item.rpartition("/")[0]
         beside = islice(self._stored.of(new), _MOST_ASKED)
-        return any(place.rpartition("/")[0] == folder and place not in had for place in beside)
+        return any(place not in had and place.rpartition("/")[0] == folder for place in beside)
 
     def _superseded(self, item: ItemId, seen: Observation) -> Finding | None:
         """Another of the same identity was issued later and ends later."""
