@@ -13,7 +13,7 @@ from expiryd.config.model import Config
 from expiryd.core.foretold import telling_row
 from expiryd.core.ladder import Lead, label, span_of
 from expiryd.core.matching import Facts
-from expiryd.core.model import ItemState, Severity
+from expiryd.core.model import Event, ItemState, Severity
 from expiryd.core.routing import Trial, trials
 from expiryd.core.rules import Rules
 from expiryd.core.view import alert_row, event_row, item_row, rfc3339, silence_row
@@ -49,6 +49,14 @@ async def explain(config: Config, environ: Mapping[str, str], asked: str, now: d
             if (events := [event for event in one.message.events if event.item == state.id])
         ]
         return [row]
+
+
+async def newest(config: Config, environ: Mapping[str, str], asked: str, now: datetime) -> Event | None:
+    """What happened last to the one item that is meant. Raises as `explain`."""
+    async with imagined(config, environ, now) as life:
+        meant = _meant(life, asked)
+        history = await _history(life, meant[0].id) if len(meant) == 1 else []
+        return history[0].event if history else None
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,7 +98,7 @@ def _state(life: Simulation, config: Config, state: ItemState, now: datetime) ->
         "silences": [
             silence_row(one, now) for one in silences if any(one.matcher.matches(matter) for matter in matters)
         ],
-        "routes": [_route(trial) for trial in trials(matters[0], life.daemon.graph.hush.routes)],
+        "routes": [route_row(trial) for trial in trials(matters[0], life.daemon.graph.hush.routes)],
         "notifiers": list(life.daemon.graph.notifiers),
         "imagined": None if state.alerts else matters[0].severity.word,
     }
@@ -172,7 +180,8 @@ def _ladder(life: Simulation, state: ItemState, now: datetime, history: Sequence
     return rows
 
 
-def _route(trial: Trial) -> Row:
+def route_row(trial: Trial) -> Row:
+    """How one route met a piece of news."""
     route = trial.route
     return {
         "route": trial.place,

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from expiryd import __version__
-from expiryd.cli import acting, asking, auditing, checks, explaining, foreseeing, running
+from expiryd.cli import acting, asking, auditing, checks, explaining, foreseeing, running, trying
 from expiryd.cli.exits import Exit, expected, explain, harmless, say
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import drop_output
@@ -79,12 +79,15 @@ for verb in (
     explaining.explain,
     foreseeing.forecast,
     foreseeing.whatif,
+    trying.routes,
     running.backup,
     *checks.ALIASES,
     *auditing.ALIASES,
     checks.check_token,
 ):
     cli.add_command(verb)
+
+asking.notify.add_command(trying.render)
 
 
 def call(arguments: Sequence[str], environ: Mapping[str, str]) -> int:

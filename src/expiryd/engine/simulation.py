@@ -71,6 +71,25 @@ class Recorder(Notifier):
         return Receipt("simulated", thread)
 
 
+class Noted:
+    """A store that is asked what is due only after something was written: nobody else writes to it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._due: dict[str, datetime | None] = {}
+
+    async def next_due(self, notifier: str) -> datetime | None:
+        if notifier not in self._due:
+            self._due[notifier] = await self._store.next_due(notifier)
+        return self._due[notifier]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _WRITES:
+            self._due.clear()
+        return getattr(self._store, name)
+
+
+_WRITES = ("commit", "lease", "dispatch", "settle", "postpone", "hold", "hasten", "load", "prune")
 Act = Callable[["Simulation"], Awaitable[None]]
 
 
@@ -150,22 +169,29 @@ async def simulate(
 
     Raises StoreError, and ExpirydError or ValueError when a part of the config cannot be built.
     """
-    clock, quiet = VirtualClock(start), log or Mute()
-    tellings: list[Telling] = []
+    clock = VirtualClock(start)
+    daemon = await bear(config, store, tools_for, clock, log or Mute())
+    life = Simulation(daemon, clock)
+    try:
+        record(daemon, clock, life.tellings.append)
+        yield life
+    finally:
+        await life.daemon.graph.close(timedelta(0))
+
+
+async def bear(config: Config, store: Store, tools_for: ToolsFor, clock: VirtualClock, log: Log) -> Daemon:
+    """A daemon that is ready and has no timers."""
 
     def lent(name: str) -> Tools:
-        return replace(tools_for(name), clock=clock, log=quiet)
+        return replace(tools_for(name), clock=clock, log=log)
 
     async def load() -> Config:
         return config
 
-    daemon = Daemon(store=store, clock=clock, log=quiet, metrics=Metrics("simulation"), load=load, tools_for=lent)
+    noted: Any = Noted(store)
+    daemon = Daemon(store=noted, clock=clock, log=log, metrics=Metrics("simulation"), load=load, tools_for=lent)
     await daemon.prepare(config)
-    try:
-        record(daemon, clock, tellings.append)
-        yield Simulation(daemon, clock, tellings)
-    finally:
-        await daemon.graph.close(timedelta(0))
+    return daemon
 
 
 def record(daemon: Daemon, clock: VirtualClock, keep: Callable[[Telling], None]) -> None:
