@@ -59,8 +59,8 @@ class Auditor:
                     pass
                 await self._trim()
                 if self._failing:
-                    self._failing = False
                     await self._complain(None)
+                    self._failing = False
             except (OSError, StoreError) as failure:
                 await self._failed(failure)
                 pause = PATIENCE
