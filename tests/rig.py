@@ -40,7 +40,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
-SECTIONS = ("categories", "kinds", "http", "routes", "windows", "maintenance")
+SECTIONS = ("connectivity", "categories", "kinds", "http", "routes", "windows", "maintenance")
 
 
 class Gate:
@@ -132,7 +132,7 @@ class Rig:
         notifiers = {name: ReceiverConfig(**self.settings.get(name, {})) for name in self.receivers}
         rest = {key: self.settings[key] for key in SECTIONS if key in self.settings}
         # what a script is about stands out better without a ladder; who wants one says so
-        policy = {"ladder": (), **self.settings.get("policy", {})}
+        policy = {"ladder": (), "crowd": 0, **self.settings.get("policy", {})}
         return Config(
             daemon=DaemonConfig(state_dir=self._path, drain=timedelta(0)),
             collectors=collectors,

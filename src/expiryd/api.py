@@ -295,6 +295,9 @@ class CollectorConfig(_Frozen, ABC):
 class Collector(ABC):
     """Looks at one source."""
 
+    network: ClassVar[bool] = False
+    """True: it looks over the network, and what it cannot see while this machine's own is down does not count."""
+
     @abstractmethod
     def look(self) -> AsyncIterator[Reading]:
         """Yield what is seen, as it is seen. Ending is a complete look.

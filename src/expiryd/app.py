@@ -30,7 +30,7 @@ from expiryd.config.model import Config
 from expiryd.config.walk import secret_refs
 from expiryd.engine.auditing import Auditor
 from expiryd.engine.client import open_client
-from expiryd.engine.clock import SystemClock
+from expiryd.engine.clock import SystemClock, uptime
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.metrics import Metrics
 from expiryd.redact import Redactor
@@ -145,7 +145,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
     def tools_for(name: str) -> Tools:
         return Tools(
             name=name,
-            clock=clock,
+            clock=daemon.clock,
             http=http,
             log=structlog.get_logger().bind(plugin=name),
             secret=secrets.read,
@@ -200,7 +200,7 @@ async def _reload_on(daemon: Daemon, service: Service, asked: asyncio.Event, end
         if ending.is_set():
             return
         asked.clear()
-        service.reloading(daemon.clock.monotonic())
+        service.reloading(uptime())
         try:
             await daemon.reload()
             service.ready(daemon.summary())

@@ -76,6 +76,8 @@ class TlsConfig(CollectorConfig):
 class TlsCollector(Collector):
     """A fixed crew of workers takes targets from one iterator: a probe costs memory only while it is in flight."""
 
+    network = True
+
     def __init__(self, config: TlsConfig, tools: Tools, resolver: Resolver) -> None:
         self._config = config
         self._clock = tools.clock

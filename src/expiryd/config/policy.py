@@ -161,6 +161,7 @@ class PolicyConfig(Section):
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
     blind_after: Annotated[int, Field(ge=1)] = 2
     first_look: FirstLook = "summary"
+    crowd: Annotated[int, Field(ge=0)] = 10
     storm: StormConfig = StormConfig()
 
     @field_validator("cooldown")

@@ -26,11 +26,14 @@ from expiryd.core.model import (
 )
 from expiryd.core.step import Step, evaluate, fail, see, vanish
 from expiryd.engine.gathering import BATCH, Gathering
+from expiryd.engine.guard import NetworkGuard
 from expiryd.engine.ledger import Audience, Gone, Ledger
 from expiryd.engine.rulebook import Rulebook
 from expiryd.store.port import Look, Outcome, StoreError
 
 SHRUNK = "shrunk"
+EMPTY = "empty"
+CUT_OFF = "this machine's own network is down, see expiryd/network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Cycle:
     log: Log
     edited: set[str] = field(default_factory=set)
     """Collectors whose settings have just changed: what their next look lacks was taken off the list by a person."""
+    network: NetworkGuard | None = None
+    """Says whether what is not seen over the network is this machine's own fault, and does not count."""
 
     async def run(self, name: str, config: CollectorConfig, collector: Collector) -> tuple[Look, list[Event]]:
         """Raises StoreError when what was seen could not be remembered; every other failure is a finding."""
@@ -51,14 +56,18 @@ class Cycle:
         seen: set[ItemId] = set()
         events: list[Event] = []
         is_first = name not in self.ledger.last_good
+        is_cut_off = False
         gathering = Gathering(name, config, collector, self.log)
         async for batch in gathering.batches():
+            is_cut_off = is_cut_off or await self._cut_off(collector, any(isinstance(r, Blind) for r in batch))
             async with self.ledger.lock:
-                steps = self._steps(name, batch, seen, now)
+                steps = self._steps(name, batch, seen, now, spare_blind=is_cut_off)
                 events += await self.ledger.commit(
                     [_first(step) for step in steps] if is_first else steps, self.audience, now
                 )
             await asyncio.sleep(0)
+        if is_cut_off or await self._cut_off(collector, bool(gathering.failure)):
+            is_cut_off, gathering.failure = True, CUT_OFF
         async with self.ledger.lock:
             look = await self._conclude(name, gathering.failure, seen, events, now)
         events += await self._consider_kin(now, name if is_first else "")
@@ -104,11 +113,27 @@ class Cycle:
         async with self.ledger.lock:
             return await self.ledger.commit((), self.audience, now, gone=gone)
 
+    async def trouble(self, name: str, finding: Finding) -> list[Event]:
+        """A collector is in trouble beside its looks, until the next one says better."""
+        own, now = ItemId(name), self.clock.now()
+        seen = Observation("", kind="collector", title=f"collector {name}", findings=(finding,))
+        async with self.ledger.lock:
+            return await self.ledger.commit([self._see(own, seen, now)], self.audience, now)
+
+    async def forget(self, item: ItemId) -> None:
+        """Without a word."""
+        async with self.ledger.lock:
+            await self.ledger.commit((), self.audience, self.clock.now(), gone=[Gone(item)])
+
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _cut_off(self, collector: Collector, missed: bool) -> bool:
+        return missed and collector.network and self.network is not None and await self.network.is_down()
 
     async def _judge_again(self, waking: Sequence[ItemState], now: datetime, first: str = "") -> list[Event]:
         hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
         events: list[Event] = []
+        waking = sorted(waking, key=lambda state: state.id)  # as the database keeps them: twice as fast for very many
         for start in range(0, len(waking), BATCH):
             async with self.ledger.lock:
                 steps = [
@@ -140,14 +165,16 @@ class Cycle:
         """The end of a look: what it did not find, how it ended, and the trouble the source is in."""
         known = [state for state in self.ledger.of(name) if state.id != name]
         missing = [] if failure else [state for state in known if state.id not in seen]
-        shrunk = self._shrunk(name, len(missing), len(known))
-        gone = [] if shrunk else self._vanished(name, missing, now)
+        lost = self._lost(name, len(missing), len(known), bool(seen))
+        gone = [] if lost else self._vanished(name, missing, now)
         look = Look(name, now, self.clock.now(), _outcome(failure, seen), len(seen), failure)
-        steps, over = self._own(look, shrunk, known, now)
+        steps, over = self._own(look, lost, known, now)
         events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
         return look
 
-    def _steps(self, name: str, batch: Sequence[Reading], seen: set[ItemId], now: datetime) -> list[Step]:
+    def _steps(
+        self, name: str, batch: Sequence[Reading], seen: set[ItemId], now: datetime, *, spare_blind: bool = False
+    ) -> list[Step]:
         steps = []
         for reading in batch:
             item = ItemId(f"{name}/{reading.id}")
@@ -155,6 +182,8 @@ class Cycle:
                 self.log.warning("collector.item_twice", collector=name, item=item)
                 continue
             seen.add(item)
+            if spare_blind and isinstance(reading, Blind):
+                continue
             look_at = self._see if isinstance(reading, Observation) else self._fail
             steps.append(look_at(item, reading, now))  # type: ignore[arg-type]  # each takes its own kind of reading
         return steps
@@ -171,15 +200,17 @@ class Cycle:
         return fail(before, item, blind, self.rulebook.resolve(_collector(item), blind.id, kind=blind.kind), now)
 
     def _own(
-        self, look: Look, shrunk: str, known: Sequence[ItemState], now: datetime
+        self, look: Look, lost: Finding | None, known: Sequence[ItemState], now: datetime
     ) -> tuple[list[Step], Sequence[Gone]]:
         """The collector as an item of its own, which exists only while it is troubled."""
         own, title = ItemId(look.collector), f"collector {look.collector}"
         before = self.ledger.get(own)
+        if look.reason == CUT_OFF:  # no news of the source
+            return [], ()
         if look.outcome is Outcome.BLIND:
             blind = Blind("", look.reason, kind="collector", title=title)
             return [self._fail(own, blind, now, before or _hiding(own, title, known, now))], ()
-        findings = _findings(look, shrunk)
+        findings = _findings(look, lost)
         if before is None and not findings:
             return [], ()
         step = self._see(own, Observation("", kind="collector", title=title, findings=findings), now)
@@ -201,11 +232,18 @@ class Cycle:
             return ()
         return [Gone(step.state.id, event) for event in step.events or (None,)]
 
-    def _shrunk(self, name: str, missing: int, known: int) -> str:
-        """More than half is gone at once: not believed until a second look agrees."""
-        if missing < 4 or missing * 2 <= known or name in self.edited or self._has(name, SHRUNK):
-            return ""
-        return f"{missing} of {known} known items were not found; they are kept until the next look agrees"
+    def _lost(self, name: str, missing: int, known: int, anything: bool) -> Finding | None:
+        """All or more than half of it is gone at once: not believed until a second look agrees."""
+        is_empty = missing > 0 and not anything
+        if not is_empty and (missing < 4 or missing * 2 <= known):
+            return None
+        if name in self.edited or self._has(name, SHRUNK) or self._has(name, EMPTY):
+            return None
+        if is_empty:
+            detail, code = f"nothing was found, where {missing} items were known", EMPTY
+        else:
+            detail, code = f"{missing} of {known} known items were not found", SHRUNK
+        return Finding(code, Severity.WARNING, f"{detail}; they are kept until the next look agrees")
 
     def _is_blind(self, collector: str) -> bool:
         return self._has(collector, BLIND)
@@ -238,10 +276,10 @@ def _outcome(failure: str, seen: set[ItemId]) -> Outcome:
     return Outcome.PARTIAL if seen else Outcome.BLIND
 
 
-def _findings(look: Look, shrunk: str) -> tuple[Finding, ...]:
+def _findings(look: Look, lost: Finding | None) -> tuple[Finding, ...]:
     if look.reason:
         return (Finding("partial", Severity.WARNING, look.reason),)
-    return (Finding(SHRUNK, Severity.WARNING, shrunk),) if shrunk else ()
+    return (lost,) if lost else ()
 
 
 def _hiding(own: ItemId, title: str, known: Sequence[ItemState], now: datetime) -> ItemState:

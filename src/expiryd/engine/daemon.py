@@ -353,7 +353,9 @@ class Daemon:
 
     def _adopt(self, graph: Graph) -> None:
         """From here on everything new happens with this graph. Synchronous: nothing can see half of it."""
-        graph.cycle = Cycle(self.ledger, self.clock, graph.rulebook, graph.audience, self.log, graph.edited, self.network)
+        graph.cycle = Cycle(
+            self.ledger, self.clock, graph.rulebook, graph.audience, self.log, graph.edited, self.network
+        )
         graph.hire(
             Depot(
                 store=self.store,

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from expiryd.core.kinship import MOST_PLACES, Kinship
 from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
@@ -15,6 +16,7 @@ from expiryd.core.step import Step, wake_at
 from expiryd.store.port import Change, Entry, Look, Outcome, Store
 
 SHARDS = 64
+_MOMENTS = ("opened_at", "asked_at", "told_at", "failed_at", "risen_at", "paged_at")
 Shard = tuple[str, int]
 
 
@@ -177,6 +179,26 @@ class Ledger:
     def next_wake(self) -> datetime | None:
         """When time alone may next change a judgement, or a moment before that."""
         return self._next_wake
+
+    async def set_back(self, now: datetime, by: timedelta) -> None:
+        """Time has moved back by `by` (negative) to `now`: what is remembered of times to come was earlier by as much.
+
+        Else a cooldown that began then, or a message that waits, would wait for that future. Raises StoreError.
+        """
+
+        def anew(moment: datetime | None) -> Any:
+            return moment + by if moment is not None and moment > now else moment
+
+        async with self.lock:
+            await self._store.set_back(now, by)
+            for state in list(self.all()):
+                if state.alerts:
+                    moved = (replace(a, **{name: anew(getattr(a, name)) for name in _MOMENTS}) for a in state.alerts)
+                    self._keep(replace(state, alerts=tuple(moved)))
+            for name, look in self.last_looks.items():
+                begun, ended = anew(look.started_at), anew(look.finished_at)
+                self.last_looks[name] = replace(look, started_at=begun, finished_at=ended)
+            self.last_good = {name: anew(moment) for name, moment in self.last_good.items()}
 
     def wake_up_at(self, moment: datetime) -> None:
         """Look through all items again then, whatever they say themselves."""

@@ -77,6 +77,15 @@ class Rhythm:
             return max(CronTrigger(self.cron, self.zone).after(min(last, now)), now)
         return max(min(last, now) + self.every, now)
 
+    def third(self, last: datetime) -> datetime:
+        """When it should have been looked at three times since."""
+        if self.cron is None:
+            return last + 3 * self.every
+        trigger, moment = CronTrigger(self.cron, self.zone), last
+        for _ in range(3):
+            moment = trigger.after(moment)
+        return moment
+
 
 class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler is not typed
     """An exception while it picks the due jobs must not end the scheduling, silently, for ever."""

@@ -85,7 +85,8 @@ def _sqlite(url: URL, busy_timeout: timedelta) -> Database:
     writer = _engine(url, pool_size=1, max_overflow=0, connect_args={"isolation_level": None})
     reader = _engine(url, pool_size=2, max_overflow=2, connect_args={"isolation_level": None})
     migrator = _engine(url, poolclass=NullPool, connect_args={"isolation_level": None})
-    durable = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+    # auto_vacuum counts only for a file without tables, so it comes first: what is pruned can be given back then
+    durable = ("PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
     # in a storm every commit touches pages all over the indexes: they are kept at hand, and copied back less often
     roomy = ("PRAGMA cache_size=-32000", "PRAGMA wal_autocheckpoint=8000")
     _prepare(writer, patience, *durable, *roomy, "PRAGMA foreign_keys=ON")

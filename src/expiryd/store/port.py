@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -223,8 +223,17 @@ class Store(Protocol):
     async def trail_head(self) -> tuple[int, str] | None:
         """What `journaled` was last told."""
 
+    async def set_back(self, now: datetime, by: timedelta) -> None:
+        """The clock was set back by `by` (negative) to `now`: what lies after it was earlier by as much."""
+
+    async def size(self) -> int | None:
+        """Bytes in use, without what is free for reuse. None where that cannot be given back (PostgreSQL)."""
+
+    async def shrink(self) -> None:
+        """Give what is free back to the file system, where that can be done."""
+
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
-        """Delete some old looks, threads, silences, settled parcels and their events; how many rows went. Call until 0.
+        """Delete the oldest looks, threads, silences, settled parcels and their events; how many went. Call until 0.
 
         What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.
         """

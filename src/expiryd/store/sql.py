@@ -47,6 +47,12 @@ from expiryd.store.unbroken import unbroken
 T = TypeVar("T")
 _CHUNK = 500
 _PAGE = 2000
+_INCREMENTAL = 2
+_MOST_PAGES = 20_000
+"""So many are given back at once: others wait for the writer meanwhile."""
+_BYTES_IN_USE = (
+    "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
 
 
 class SqlStore:
@@ -294,7 +300,7 @@ class SqlStore:
 
     @unbroken
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
-        old_looks = select(look.c.id).where(look.c.finished_at < looks).limit(limit)
+        old_looks = select(look.c.id).where(look.c.finished_at < looks).order_by(look.c.finished_at).limit(limit)
         gone = 0
         async with self._write() as connection:
             gone += (await connection.execute(delete(look).where(look.c.id.in_(old_looks)))).rowcount
@@ -309,6 +315,26 @@ class SqlStore:
                 gone += (await connection.execute(delete(parcel).where(parcel.c.event.in_(chunk)))).rowcount
                 gone += (await connection.execute(delete(event).where(event.c.id.in_(chunk)))).rowcount
         return gone
+
+    @unbroken
+    async def set_back(self, now: datetime, by: timedelta) -> None:
+        async with self._write() as connection:
+            for statement in statements.set_back(now, by):
+                await connection.execute(statement)
+
+    @unbroken
+    async def size(self) -> int | None:
+        if self._database.file is None:
+            return None
+        async with self._read() as connection:
+            used: int = (await connection.exec_driver_sql(_BYTES_IN_USE)).scalar_one()
+        return used
+
+    @unbroken
+    async def shrink(self) -> None:
+        if self._database.file is not None:
+            with self._explained():
+                await asyncio.to_thread(_shrink, self._database.file)
 
     @unbroken
     async def backup(self, path: Path) -> None:
@@ -345,6 +371,22 @@ class SqlStore:
             yield
         except (SQLAlchemyError, OSError, self._database.driver_error) as error:
             raise explain(error, what or self.name, self._database.secrets) from None
+
+
+def _shrink(file: Path) -> None:
+    """A file of an older version was not made for giving back pages: it is written anew, once, when it is worth it."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA busy_timeout=5000")
+        ((free,),) = connection.execute("PRAGMA freelist_count")
+        ((pages,),) = connection.execute("PRAGMA page_count")
+        if free * 10 < pages:
+            return
+        ((mode,),) = connection.execute("PRAGMA auto_vacuum")
+        if mode == _INCREMENTAL:
+            connection.execute(f"PRAGMA incremental_vacuum({_MOST_PAGES})").fetchall()
+        else:
+            connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
+            connection.execute("VACUUM")
 
 
 def _copy(file: Path, path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Insert,
     Select,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import SELF, EventKind
 from expiryd.store.port import Fate
-from expiryd.store.schema import alert, event, item, owed, parcel, thread
+from expiryd.store.schema import alert, collector, event, item, look, owed, parcel, thread
 
 _CLOSING = [kind for kind in EventKind if kind.closes]
 _STAMPS = ("told_at", "failed_at")
@@ -215,6 +217,22 @@ def outbox_counts() -> Select[Any]:
     return select(*columns, func.count().label("count"), func.max(parcel.c.settled_at).label("last")).group_by(*columns)
 
 
+def set_back(now: datetime, by: timedelta) -> Iterator[Update]:
+    """Moments after `now` were earlier by `by`. What a person set (silences, the end of an acknowledgement) stays."""
+    moved: Mapping[Table, Sequence[str]] = {
+        alert: ("opened_at", "asked_at", "told_at", "failed_at", "risen_at", "paged_at"),
+        parcel: ("due_at", "created_at", "settled_at"),
+        event: ("at",),
+        thread: ("at",),
+        look: ("started_at", "finished_at"),
+        collector: ("started_at", "finished_at", "good_at"),
+    }
+    for table, names in moved.items():
+        for name in names:
+            earlier = type_coerce(table.c[name], BigInteger) + by // timedelta(microseconds=1)
+            yield update(table).where(table.c[name] > now).values({name: earlier})
+
+
 # ── pruning ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -230,7 +248,8 @@ def old_events(older_than: datetime, limit: int) -> Select[Any]:
     matter_owed = exists().where(
         _same_matter(waiting), at_parcel.c.event == waiting.c.id, at_parcel.c.settled_at.is_(None)
     )
-    return select(event.c.id).where(event.c.at < older_than, ~own_owed, ~matter_open, ~matter_owed).limit(limit)
+    old = select(event.c.id).where(event.c.at < older_than, ~own_owed, ~matter_open, ~matter_owed)
+    return old.order_by(event.c.at).limit(limit)
 
 
 def old_threads(older_than: datetime, limit: int) -> Select[Any]:

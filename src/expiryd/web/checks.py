@@ -9,8 +9,9 @@ from typing import Any
 
 from expiryd.api import format_duration
 from expiryd.core.view import rfc3339
-from expiryd.engine.daemon import STALE, Daemon
+from expiryd.engine.daemon import Daemon
 from expiryd.engine.delivery import NOTICEABLE, own_item
+from expiryd.engine.pulse import STALE
 from expiryd.engine.schedule import Rhythm
 from expiryd.store.port import Fate, Outbox, Outcome
 from expiryd.web.vitals import OWED

@@ -165,7 +165,7 @@ async def test_what_is_owed_for_long_is_a_warning(asker: Asker) -> None:
 
 async def test_a_failing_store_makes_it_unavailable_and_not_ready(asker: Asker) -> None:
     await look(asker)
-    asker.rig.daemon.store_error = "disk full: make room on /var/lib/expiryd"
+    asker.rig.daemon.pulse.store_error = "disk full: make room on /var/lib/expiryd"
     report = await asker.get("/health", 503)
     assert report["overall"] == "unavailable"
     assert named(report, "store")["message"] == "disk full: make room on /var/lib/expiryd"
@@ -228,7 +228,7 @@ async def test_ready_means_that_every_collector_was_tried_also_in_vain(asker: As
 
 
 async def test_advice_is_given_once_however_many_checks_give_it(asker: Asker) -> None:
-    asker.rig.daemon.store_error = "gone"
+    asker.rig.daemon.pulse.store_error = "gone"
     advice = (await asker.get("/health", 503))["recommendations"]
     assert len(advice) == len(set(advice)) == 1
 

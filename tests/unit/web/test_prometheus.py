@@ -169,7 +169,7 @@ async def test_what_a_reload_takes_away_has_no_series_any_more(asker: Asker) -> 
 
 
 async def test_a_store_that_is_down_shows_and_breaks_nothing(asker: Asker) -> None:
-    asker.rig.daemon.store_error = "gone"
+    asker.rig.daemon.pulse.store_error = "gone"
     assert value(await asker.get("/metrics"), "expiryd_store_up") == 0
 
 
