@@ -1,7 +1,7 @@
-"""A year in the life of a daemon: a thousand credentials, outages, restarts, people who are late; every message counted.
+"""A year in the life of a daemon: a thousand credentials, outages, restarts, people who are late.
 
-The daemon is the real one on a virtual clock over a real SQLite file. It must lose nothing, say nothing twice, and leave a
-small database. `--picture FILE` draws the messages by day.
+The daemon is the real one on a virtual clock over a real SQLite file. It must lose nothing, say nothing twice and
+leave a small database. `--picture FILE` draws the messages by day.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class Year:
 _ONCE = {kind.value for kind in (EventKind.RAISED, EventKind.WORSENED, EventKind.RUNG, EventKind.RENEWED)}
 
 
-async def live(items: int, days: int, path: Path) -> Year:
+async def live(items: int, days: int, path: Path) -> Year:  # noqa: C901 - its acts share all that is here
     """All of it. Raises whatever the daemon raises."""
     begun = monotonic()
     random = Random(SEED)
@@ -372,9 +372,9 @@ def draw(year: Year, title: str) -> str:
         parts.append(f'<rect x="{x}" y="34" width="10" height="10" rx="2" fill="{colour}"/>')
         parts.append(f'<text x="{x + 15}" y="43" fill="#555">{_WORDS[word]}</text>')
     for count in range(0, -(-most // step) * step + 1, step):
-        y = floor - count * scale
-        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - 12}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#777">{count}</text>')
+        line = floor - count * scale
+        parts.append(f'<path d="M{_LEFT} {line:.1f}H{_WIDTH - 12}" stroke="#e4e4e4"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{line + 4:.1f}" text-anchor="end" fill="#777">{count}</text>')
     for number, day in enumerate(days):
         x, y = _LEFT + number * wide, float(floor)
         date = START + number * DAY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -142,7 +142,7 @@ def _routes(row: Row) -> Iterator[str]:
     yield from route_lines(row["routes"], row["notifiers"])
 
 
-def route_lines(routes: list[Row], notifiers: list[str]) -> Iterator[str]:
+def route_lines(routes: Sequence[Row], notifiers: Sequence[str]) -> Iterator[str]:
     """Each route that was asked: whether it matched, who hears by it, and at which hours."""
     for one in routes:
         place = f"route {one['route'] + 1} ({one['matches']})"

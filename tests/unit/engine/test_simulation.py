@@ -1,0 +1,116 @@
+"""A forecast is what is then sent: on a virtual clock the daemon says the same, to the second."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.rig import HOUR, RECEIVERS, Rig, expiring
+
+from expiryd.api import Message
+from expiryd.engine.admission import storm_item
+from expiryd.engine.simulation import simulate
+from expiryd.store.copying import copy_state
+from expiryd.store.sql import SqlStore
+from expiryd.testing import tools
+
+TICK = timedelta(microseconds=1)
+HALF_MINUTE = timedelta(seconds=30)
+HEARERS = ("slack", "mail")
+Heard = list[tuple[str, str, list[str]]]
+
+leads = st.sampled_from(["2h", "5h", "9h", "14h", "20h", "33%", "0d", "-3h"])
+ends = st.dictionaries(st.sampled_from("abcdef"), st.integers(-3, 40), min_size=1, max_size=6)
+policies = st.fixed_dictionaries(
+    {
+        "critical": st.sampled_from(["3h", "6h"]),
+        "warning": st.sampled_from(["8h", "12h"]),
+        "info": st.sampled_from(["13h", "18h"]),
+        "ladder": st.lists(leads, max_size=4, unique=True),
+        "cooldown": st.sampled_from([{"expired": "4h", "critical": "7h"}, {"warning": "5h"}]),
+        "group_wait": st.just("30s"),
+        "storm": st.sampled_from([{}, {"total": "4/1h", "critical_reserve": 1}, {"same_alert": "1/6h"}]),
+    }
+)
+routes = st.sampled_from(
+    [
+        [],
+        [
+            {"severity": ["critical", "expired"], "notify": ["mail"], "continue": True},
+            {"notify": ["slack"], "active": "day"},
+        ],
+        [{"notify": ["slack"], "escalate": [{"after": "2h", "notify": ["mail"]}]}],
+    ]
+)
+
+
+@given(ends=ends, policy=policies, routes=routes, hours=st.integers(6, 10))
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def test_what_is_forecast_is_what_is_sent(ends: Any, policy: Any, routes: Any, hours: int) -> None:
+    said = {"policy": policy, "routes": routes, "windows": {"day": {"times": ["mon-sun 08:00-18:00"]}}}
+    with TemporaryDirectory() as folder:
+        async with Rig(Path(folder), receivers=HEARERS, settings=said) as rig:
+            begins = rig.clock.now()
+            rig.sources["tokens"].shows(*(expiring(name, begins + hour * HOUR) for name, hour in ends.items()))
+            await rig.look()
+            foretold = await _foretell(rig, Path(folder), hours)
+            await _live(rig, hours)
+            assert _sorted(foretold) == _sorted(
+                [_heard(name, message) for name in HEARERS for message in RECEIVERS[name].sent]
+            )
+
+
+async def _foretell(rig: Rig, folder: Path, hours: int) -> Heard:
+    copy = folder / "copy.db"
+    await copy_state(f"sqlite:///{folder / 'expiryd.db'}", copy)
+    store = SqlStore(f"sqlite:///{copy}")
+    await store.open()
+    try:
+        start, http = rig.clock.now(), rig.daemon._tools_for("x").http
+        async with simulate(rig.config, store, lambda name: tools(http, name=name), start) as life:
+            await life.run(start + hours * HOUR)
+            return [_heard(one.notifier, one.message) for one in life.tellings]
+    finally:
+        await store.aclose()
+
+
+async def _live(rig: Rig, hours: int) -> None:
+    """Every moment at which something can happen, and while a storm rages every half minute, without any jump."""
+    end = rig.clock.now() + hours * HOUR
+    await _turn(rig)
+    while rig.clock.now() < end:
+        storms = any(rig.daemon.ledger.get(storm_item(name)) for name in HEARERS)
+        into = (rig.clock.now() - rig.begins_at) % HOUR
+        steps = [
+            TICK,
+            2 * TICK,
+            HALF_MINUTE,
+            HALF_MINUTE + TICK,
+            HALF_MINUTE + 2 * TICK,
+            2 * HALF_MINUTE,
+            2 * HALF_MINUTE + TICK,
+        ]
+        ahead = next((step - into for step in steps if step > into), HOUR - into)
+        if storms:
+            inside = into % HALF_MINUTE
+            ahead = next((step - inside for step in (TICK, 2 * TICK) if step > inside), HALF_MINUTE - inside)
+        await rig.clock.advance(min(ahead, end - rig.clock.now()))
+        await _turn(rig)
+
+
+async def _turn(rig: Rig) -> None:
+    await rig.tick()
+    await rig.deliver()
+
+
+def _heard(notifier: str, message: Message) -> tuple[str, str, list[str]]:
+    events = sorted(f"{e.kind} {e.severity.word} {e.item}/{e.aspect} {e.rung}" for e in message.events)
+    return f"{message.at:%Y-%m-%d %H:%M:%S}", notifier, events
+
+
+def _sorted(heard: Heard) -> Heard:
+    return sorted(one for one in heard if not any("expiryd/storm" in event for event in one[2]))
