@@ -383,7 +383,7 @@ def _shrink(file: Path) -> None:
             return
         ((mode,),) = connection.execute("PRAGMA auto_vacuum")
         if mode == _INCREMENTAL:
-            connection.execute(f"PRAGMA incremental_vacuum({_MOST_PAGES})").fetchall()
+            connection.executescript(f"PRAGMA incremental_vacuum({_MOST_PAGES})")  # `execute` frees one page
         else:
             connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
             connection.execute("VACUUM")
