@@ -73,7 +73,7 @@ class CrowdWatch:
             await asyncio.sleep(0)
         return [
             crowd
-            for crowd in census.crowds((least + 1) // 2)
+            for crowd in await asyncio.to_thread(census.crowds, (least + 1) // 2)
             if crowd.count >= least or self._ledger.get(_id(crowd)) is not None
         ]
 
