@@ -32,7 +32,7 @@ class Crowd:
 
 
 class Census:
-    """Counts ends by local day, for today and the next `AHEAD` days. 100,000 items take 50 ms, and as many that end soon 130 more."""
+    """Counts ends by local day. Of 100,000 items it takes 50 ms, and 130 more when all of them end soon."""
 
     def __init__(self, now: datetime, zone: tzinfo) -> None:
         today = now.astimezone(zone).date()
