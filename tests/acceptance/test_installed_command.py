@@ -181,7 +181,9 @@ async def test_a_burst_of_sighups_is_survived_and_the_last_config_counts(place: 
         place.configure(policy=f'group_wait = "0s"\nwarning = "{30 + number % 10}d"')
         daemon.send(signal.SIGHUP)
         await asyncio.sleep(0)
-    place.configure(collectors_last=f'type = "env-file"\npath = "{place.directory / ".tokens"}"\nwarning = "1d"')
+    other = place.directory / "other.env"
+    other.write_text("OTHER=another-value-9f8e7d\n")
+    place.configure(collectors_last=f'type = "env-file"\npath = "{other}"\nwarning = "1d"')
     daemon.send(signal.SIGHUP)
     await daemon.until(lambda: daemon.told("collector.looked", collector="last"), "the last config")
     await daemon.quiet()

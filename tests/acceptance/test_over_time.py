@@ -18,12 +18,14 @@ state_dir = "$state"
 [http]
 listen = ""
 [policy]
+ladder = ["12d"]
 cooldown = { critical = "4d", warning = "never", expired = "never" }
 [categories.cicd]
 lifetime = "90d"
 [collectors.tokens]
 type = "env-file"
 path = "$tokens"
+every = "400d"  # it is looked at when the story says so
 items.AAR_TOKEN = { issued = 2030-01-01 }
 [notifiers.slack]
 type = "slack"
@@ -52,8 +54,10 @@ STORY = [
     ("45d", f"INFO: {AAR}", "#2 opened ℹ️ INFO: Token Expiry Alert - AAR_TOKEN"),
     ("50d", f"WARNING: {BOT}", "#1 - [*][*]WARNING[*][*] (worsened) *"),
     ("60d", f"WARNING: {AAR}", "#2 - [*][*]WARNING[*][*] (worsened) *"),
+    ("68d", f"WARNING: {BOT}", "#1 - [*][*]WARNING[*][*] (rung) *"),
     ("73d", f"CRITICAL: {BOT}", "#1 - [*][*]CRITICAL[*][*] (worsened) *"),
     ("77d", f"CRITICAL: {BOT}", "#1 - [*][*]CRITICAL[*][*] (repeated) *"),
+    ("78d", f"WARNING: {AAR}", "#2 - [*][*]WARNING[*][*] (rung) *"),
     ("80d", f"EXPIRED: {BOT}", "#1 - [*][*]EXPIRED[*][*] (worsened) *"),
     ("81d", "RENEWED: BOT_JWT is renewed, expires 2030-10-08 00:00 UTC*", "#1 - [*][*]RENEWED[*][*] *", "#1 closed"),
     ("83d", f"CRITICAL: {AAR}", "#2 - [*][*]CRITICAL[*][*] (worsened) *"),

@@ -20,7 +20,7 @@ from typing import Any
 from tests.acceptance.time_file import TimeFile
 
 from expiryd.app import Setting, run
-from expiryd.engine.daemon import PULSE
+from expiryd.engine.pulse import PULSE
 from expiryd.store.port import Store
 from expiryd.store.sql import SqlStore
 

@@ -15,7 +15,7 @@ from expiryd.core.model import Event
 from expiryd.core.view import rfc3339
 from expiryd.store.port import CHANGED, Entry, Store, StoreError
 
-PAUSE = timedelta(seconds=1)
+PAUSE = timedelta(milliseconds=500)
 PATIENCE = timedelta(seconds=30)
 TRIM_EVERY = timedelta(hours=1)
 MOST_ENTRIES = 50

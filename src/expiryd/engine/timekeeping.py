@@ -33,9 +33,8 @@ class Timekeeper:
         """After the ledger was loaded: hold the wall clock against what is remembered."""
         self._clock.terms = terms
         moments = [look.finished_at for look in self._ledger.last_looks.values()]
-        known = self._ledger.get(ITEM)
-        if known is not None:
-            moments += [alert.asked_at for alert in known.alerts]
+        for _, alert in self._ledger.alerts():
+            moments += [at for at in (alert.asked_at, alert.told_at) if at is not None]
         self._clock.begin(max(moments, default=None), self._known_offset())
 
     async def review(self) -> None:
