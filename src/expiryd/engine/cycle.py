@@ -192,7 +192,7 @@ class Cycle:
         def regard(settled: Observation, begun: datetime) -> Observation:
             return self.ledger.kinship.regard(item, settled, begun, now)
 
-        before, by = self.ledger.get(item), self.rulebook.resolve(_collector(item), seen.id, seen.traits)
+        before, by = self.ledger.get(item), self.rulebook.resolve(_collector(item), seen.id, seen.traits, seen.kind)
         return see(before, item, seen, by, now, regard=regard if seen.fingerprint or seen.identity else None)
 
     def _fail(self, item: ItemId, blind: Blind, now: datetime, before: ItemState | None = None) -> Step:
