@@ -31,7 +31,7 @@ class Door:
     zone: tzinfo
     store: Store
     ledger: Ledger
-    complain: Callable[[str, Finding | None], Awaitable[None]]
+    complain: Callable[[str, Sequence[Finding]], Awaitable[None]]
 
     async def admit(self, drafts: Sequence[Draft], parcels: Sequence[Parcel], now: datetime) -> Admission:
         """Raises StoreError."""
@@ -49,7 +49,7 @@ class Door:
         )
         admission = admit(drafts, past, self.limits, now)
         if admission.storming is not was_storming:
-            await self.complain(f"storm/{self.name}", STORM if admission.storming else None)
+            await self.complain(f"storm/{self.name}", (STORM,) if admission.storming else ())
         return admission
 
 

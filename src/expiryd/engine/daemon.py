@@ -279,12 +279,12 @@ class Daemon:
         failed = self.looks_failed[name] = self.looks_failed.get(name, 0) + 1
         self.schedule.retry(name, RETRY_FIRST * (1 << min(failed - 1, 10)))
 
-    async def _complain(self, about: str, finding: Finding | None) -> None:
+    async def _complain(self, about: str, findings: Sequence[Finding]) -> None:
         """A notifier's trouble (`notifier/NAME`) is told by the others, a storm (`storm/NAME`) where it rages."""
         if self.graph.cycle is None:
             return
         sort, _, name = about.partition("/")
-        seen = Observation(about, kind="notifier", title=f"notifier {name}", findings=(finding,) if finding else ())
+        seen = Observation(about, kind="notifier", title=f"notifier {name}", findings=tuple(findings))
         self.told_of(await self.graph.cycle.observe([seen], notify=(name,) if sort == "storm" else ()))
 
     async def complain_of_trail(self, finding: Finding | None) -> None:

@@ -65,8 +65,8 @@ class Depot:
     log: Log
     metrics: Metrics
     rules: Callable[[ItemState], Rules]
-    complain: Callable[[str, Finding | None], Awaitable[None]]
-    """Have it told that `notifier/NAME` is in trouble or `storm/NAME` rages (or, with None, that it is over)."""
+    complain: Callable[[str, Sequence[Finding]], Awaitable[None]]
+    """Have it told that `notifier/NAME` is in trouble or `storm/NAME` rages (or, with nothing, that it is over)."""
     mutes: Callable[[str, datetime], Muting] = lambda _notifier, _now: nothing_muted
     """What, at this moment, keeps words from being said to this notifier."""
     held: Callable[[datetime], None] = lambda _planned_at: None
@@ -92,7 +92,6 @@ class Courier:
     resume_at: datetime | None = None
     sending_since: float | None = None
     """Monotonic seconds, while a send is under way."""
-    complaint: str = ""
     misworded: Finding | None = None
     """What is wrong with its templates, once one of them failed: they stay as they are until a reload."""
     sent_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=1000))
@@ -284,7 +283,7 @@ class Courier:
     async def _put_off(self, failure: DeliveryError, parcels: Sequence[Parcel], draft: Draft) -> None:
         now = self.depot.clock.now()
         key, reason = self._key(draft), str(failure)
-        self.failures += 1
+        self.failures = max(self.failures + 1, *(parcel.attempts for parcel in parcels))  # also those of earlier lives
         wish = failure.retry_after if isinstance(failure, TransientError) else None
         self.resume_at = now + (wish or backoff(self.failures, f"{self.name}:{key}"))
         ambiguous = isinstance(failure, TransientError) and failure.ambiguous
@@ -306,10 +305,11 @@ class Courier:
 
     async def _bury(self, parcels: Sequence[Parcel], reason: str, now: datetime) -> None:
         """Dead letters are kept, counted and told through the others. The cooldown decides when to ask again."""
+        # told first: whatever dies in between, it is refused once more rather than buried without a word
+        await self._complain(Finding("dead-letter", Severity.WARNING, f"{_subject(parcels)}: {reason}"))
         await self._settle(parcels, Settlement((), Fate.DEAD, now, reason=reason))
         await self._stamp(parcels, now, given_up)
         self.depot.log.error("message.dead", notifier=self.name, events=len(parcels), reason=reason)
-        await self._complain(Finding("dead-letter", Severity.WARNING, reason))
 
     async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Callable[[Alert, datetime], Alert]) -> None:
         """In pieces: a digest may be of a hundred thousand."""
@@ -357,20 +357,21 @@ class Courier:
     # ── trouble of its own ────────────────────────────────────────────────────────────────────────────
 
     async def _complain(self, finding: Finding) -> None:
-        if self.complaint != finding.code:
-            self.complaint = finding.code
-            await self.depot.complain(f"notifier/{self.name}", finding)
+        """Beside what is known of it already. A second one of a kind is no news."""
+        known = self._known_trouble()
+        if finding.code not in {each.code for each in known}:
+            await self.depot.complain(f"notifier/{self.name}", (*known, finding))
 
     async def _recovered(self) -> None:
-        if self.misworded is not None:
-            await self._complain(self.misworded)
-        elif self.complaint or self._known_trouble():
-            self.complaint = ""
-            await self.depot.complain(f"notifier/{self.name}", None)
+        """Trouble is over with the first delivery, except that of its own words."""
+        left = () if self.misworded is None else (self.misworded,)
+        if [each.code for each in self._known_trouble()] != [each.code for each in left]:
+            await self.depot.complain(f"notifier/{self.name}", left)
 
-    def _known_trouble(self) -> bool:
-        """Also trouble told before a restart or a reload is over with the first delivery."""
-        return self.depot.ledger.get(own_item(self.name)) is not None
+    def _known_trouble(self) -> tuple[Finding, ...]:
+        """Also of the time before a restart or a reload."""
+        state = self.depot.ledger.get(own_item(self.name))
+        return state.observation.findings if state is not None else ()
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -404,6 +405,11 @@ def own_item(notifier: str) -> ItemId:
 def about(event: Event, notifier: str) -> bool:
     """Whether the event is this notifier's own trouble, which the others are to carry."""
     return event.item == own_item(notifier)
+
+
+def _subject(parcels: Sequence[Parcel]) -> str:
+    first, *others = dict.fromkeys(parcel.event.item for parcel in parcels)
+    return f"what it was to tell of {first}{f' and {len(others)} more' if others else ''}"
 
 
 def _is_final(failure: DeliveryError | None) -> bool:

@@ -124,13 +124,15 @@ def hears_of(routes: Sequence[Route], notifiers: Mapping[str, NotifierConfig]) -
 
     def hears(event: Event) -> tuple[str, ...]:
         heard = listeners(event, routes, names)
-        if any(about(event, name) for name in heard):  # the one in trouble cannot tell of it
-            heard = tuple(name for name in heard if not about(event, name)) or tuple(
-                name for name in names if not about(event, name)
-            )
+        if any(about(event, name) for name in heard):  # the others tell of it; where there are none, it does in the end
+            heard = _others(event, heard) or _others(event, names) or heard
         return tuple(name for name in heard if _takes(notifiers[name], event))
 
     return hears
+
+
+def _others(event: Event, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not about(event, name))
 
 
 def _takes(wants: NotifierConfig, event: Event) -> bool:

