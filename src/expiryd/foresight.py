@@ -42,7 +42,7 @@ async def imagined(config: Config, environ: Mapping[str, str], start: datetime) 
         file = directory / "expiryd.db"
         if config.daemon.database is not None or (config.daemon.state_dir / "expiryd.db").exists():
             await copy_state(await database_url(config, Secrets(environ)), file)
-        store = SqlStore(sqlite_url(file))
+        store = SqlStore(sqlite_url(file), private=True)
         await store.open()
         stack.push_async_callback(store.aclose)
         http = await stack.enter_async_context(open_client())

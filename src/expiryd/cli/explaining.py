@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -44,6 +43,8 @@ def explain(outset: Outset, item: str, days: int, *, format: str, as_json: bool,
 
     ITEM is an id, or a part or glob that means one. Works on a copy of the state, also without a running daemon.
     """
+    import asyncio
+
     import_structlog_alone()
     from expiryd.explaining import explain as explained
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -104,6 +103,8 @@ def whatif(outset: Outset, said: tuple[str, ...], days: int, screen: Screen) -> 
 
 
 def _foresee(config: Config, outset: Outset, days: int, start: datetime, screen: Screen) -> Forecast:
+    import asyncio
+
     import_structlog_alone()
     from expiryd.foresight import foresee
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -78,6 +77,8 @@ def routes_test(outset: Outset, said: tuple[str, ...], as_json: bool) -> int:
 @click.pass_obj
 def render(outset: Outset, notifier: str | None, kind: str, item: str | None, html: Path | None) -> int:
     """Print a message as it would be sent, through the notifier's templates; nothing is sent."""
+    import asyncio
+
     import_structlog_alone()
     from expiryd.core.render import render as worded
     from expiryd.engine.lettering import reword, stationery_of

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, NullPool, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from expiryd.store.inline import InlineConnection
 from expiryd.store.port import StoreError
 
 _DAEMON_LOCK = 0x65787069  # "expi"; the second half of the key is the schema, so two schemas hold two daemons
@@ -56,8 +57,11 @@ def database_url(file: Path) -> str:
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
-def reach(url: str, busy_timeout: timedelta, exclusive: bool) -> Database:
-    """Nothing is opened yet. Raises StoreError for a URL that is none, and for a driver that is not installed."""
+def reach(url: str, busy_timeout: timedelta, exclusive: bool, private: bool = False) -> Database:
+    """Nothing is opened yet. Raises StoreError for a URL that is none, and for a driver that is not installed.
+
+    `private`: an SQLite file that only this process knows and that need not outlive it.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -66,7 +70,7 @@ def reach(url: str, busy_timeout: timedelta, exclusive: bool) -> Database:
         ) from None
     match parsed.get_backend_name():
         case "sqlite":
-            return _sqlite(parsed, busy_timeout)
+            return _sqlite(parsed, busy_timeout, private)
         case "postgresql" | "postgres":
             return _postgresql(parsed, exclusive)
         case other:
@@ -76,17 +80,26 @@ def reach(url: str, busy_timeout: timedelta, exclusive: bool) -> Database:
 # ── SQLite ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _sqlite(url: URL, busy_timeout: timedelta) -> Database:
+def _sqlite(url: URL, busy_timeout: timedelta, private: bool) -> Database:
     if url.database in (None, "", ":memory:"):
         raise StoreError("daemon.database must name a file: sqlite:////path/to/file")
     file = Path(url.database or "")
     url = URL.create("sqlite+aiosqlite", database=str(file))
     patience = f"PRAGMA busy_timeout={busy_timeout // timedelta(milliseconds=1)}"
-    writer = _engine(url, pool_size=1, max_overflow=0, connect_args={"isolation_level": None})
-    reader = _engine(url, pool_size=2, max_overflow=2, connect_args={"isolation_level": None})
-    migrator = _engine(url, poolclass=NullPool, connect_args={"isolation_level": None})
+
+    async def inline(*_: Any, **__: Any) -> InlineConnection:
+        return InlineConnection(file)
+
+    how: dict[str, Any] = {"async_creator": inline} if private else {"connect_args": {"isolation_level": None}}
+    writer = _engine(url, pool_size=1, max_overflow=0, **how)
+    reader = _engine(url, pool_size=2, max_overflow=2, **how)
+    migrator = _engine(url, poolclass=NullPool, **how)
     # auto_vacuum counts only for a file without tables, so it comes first: what is pruned can be given back then
-    durable = ("PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+    durable = (
+        "PRAGMA auto_vacuum=INCREMENTAL",
+        "PRAGMA journal_mode=WAL",
+        f"PRAGMA synchronous={'OFF' if private else 'NORMAL'}",
+    )
     # in a storm every commit touches pages all over the indexes: they are kept at hand, and copied back less often
     roomy = ("PRAGMA cache_size=-32000", "PRAGMA wal_autocheckpoint=8000")
     _prepare(writer, patience, *durable, *roomy, "PRAGMA foreign_keys=ON")

@@ -61,10 +61,18 @@ class SqlStore:
     `url`: `sqlite:////path/to/file` or `postgresql://…`. `busy_timeout`: how long to wait for another process that
     holds an SQLite file. `exclusive`: this is the one daemon of the database. One on PostgreSQL that another writes
     to is refused (an SQLite file is guarded by the daemon's lock on its directory), and leases found at `load` end.
+    `private`: an SQLite file that only this process knows; its statements hold the event loop and are not made durable.
     """
 
-    def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=5), exclusive: bool = True) -> None:
-        self._database = reach(url, busy_timeout, exclusive)
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout: timedelta = timedelta(seconds=5),
+        exclusive: bool = True,
+        private: bool = False,
+    ) -> None:
+        self._database = reach(url, busy_timeout, exclusive, private)
         self._exclusive = exclusive
         self.works: set[asyncio.Task[Any]] = set()
 
@@ -133,6 +141,8 @@ class SqlStore:
             # the last word on an item counts
             for states in _chunks(list({state.id: state for state in change.items}.values())):
                 await writing.remember(connection, states)
+            for states in _chunks(change.judged):
+                await writing.rejudge(connection, states)
             for events in _chunks(change.events):
                 await writing.owe(connection, events, change.due)
             if change.look is not None:
