@@ -140,7 +140,7 @@ class Simulation:
             if due is None or due > now:
                 continue
             self._asked[name] = now
-            while await courier.deliver():
+            while await courier.deliver() and await self._owes(name):
                 pass
             # the others do not wait for this one: each courier works by itself
             self._busy[name], self.clock.moment = self.clock.moment, now
@@ -150,12 +150,20 @@ class Simulation:
         moments += [await self._due(name, courier) for name, courier in self.daemon.graph.couriers.items()]
         return min((moment for moment in moments if moment is not None), default=None)
 
+    async def _owes(self, name: str) -> bool:
+        """Whether another round could find anything: to ask that is cheaper than the round."""
+        due = await self.daemon.store.next_due(name)
+        return self._storms(name) or (due is not None and due <= self.clock.moment)
+
+    def _storms(self, name: str) -> bool:
+        return self.daemon.ledger.get(storm_item(name)) is not None
+
     async def _due(self, name: str, courier: Courier) -> datetime | None:
         """When the courier has something to do: what is owed, and the end of a storm, which nobody owes it."""
         due = await self.daemon.store.next_due(name)
         moments = [due, courier.resume_at, self._busy.get(name)] if due else []
         ready = max((moment for moment in moments if moment is not None), default=None)
-        if self.daemon.ledger.get(storm_item(name)) is None:
+        if not self._storms(name):
             return ready
         poll = self._asked.get(name, self.clock.moment) + IDLE
         return poll if ready is None else min(ready, poll)
