@@ -15,6 +15,7 @@ from aiohttp import web
 from tests.rig import Rig
 
 from expiryd.engine.tasks import Tasks
+from expiryd.web.foresight import Outlook
 from expiryd.web.server import application, serve
 
 
@@ -42,10 +43,10 @@ class Asker:
 
 
 @asynccontextmanager
-async def asking(rig: Rig) -> AsyncIterator[Asker]:
+async def asking(rig: Rig, outlook: Outlook | None = None) -> AsyncIterator[Asker]:
     """Over TCP, without the sockets that `serve` opens."""
     tasks = Tasks(rig.log)
-    runner = web.AppRunner(application(rig.daemon, tasks), access_log=None, shutdown_timeout=0)
+    runner = web.AppRunner(application(rig.daemon, tasks, outlook), access_log=None, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

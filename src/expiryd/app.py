@@ -40,6 +40,7 @@ from expiryd.store.connect import database_url as sqlite_url
 from expiryd.store.port import Store
 from expiryd.store.sql import SqlStore
 from expiryd.systemd import Service, watchdog_interval
+from expiryd.web.foresight import outlook
 from expiryd.web.server import serve
 
 THREADS = 16
@@ -179,7 +180,8 @@ async def _live(
     """Serve, tell systemd, and wait for the end."""
     config = daemon.graph.config
     if not setting.dry_run:  # a rehearsal must not take the doors of the daemon that runs beside it
-        await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME))
+        ahead = outlook(setting.paths, setting.environ)
+        await stack.enter_async_context(serve(daemon, config.daemon.state_dir / SOCKET_NAME, ahead))
     daemon.begin(immediate=setting.immediate)  # the doors come first: who cannot be asked must not begin to tell
     service = Service.of(setting.environ)
     feed = watchdog_interval(setting.environ) or timedelta(seconds=10)

@@ -89,6 +89,17 @@ SCHEMAS: dict[str, Schema] = {
         detail=_OBJECT,
     ),
     "Trail": _object(lines=_list("TrailLine"), next=_COUNT_OR_NULL),
+    "Notification": _object(
+        at=_TIME,
+        **dict.fromkeys(("notifier", "subject"), _TEXT),
+        severity=_SEVERITY,
+        events=_COUNT,
+        about={
+            "type": "array",
+            "items": _object(**dict.fromkeys(("kind", "item", "aspect", "rung"), _TEXT), severity=_SEVERITY),
+        },
+    ),
+    "Forecast": _object(notifications=_list("Notification"), days=_COUNT),
     "Silences": _object(silences=_list("Silence")),
     "Event": _object(
         id=_COUNT,

@@ -18,6 +18,7 @@ from expiryd.web.access import Access
 from expiryd.web.api import Api
 from expiryd.web.control import Control
 from expiryd.web.doors import renew, tcp_sockets, tls_context, unix_socket
+from expiryd.web.foresight import Foresight, Outlook
 from expiryd.web.glance import Glance
 from expiryd.web.health import Health
 from expiryd.web.matters import Matters
@@ -44,13 +45,13 @@ HEADERS = {
 
 
 @asynccontextmanager
-async def serve(daemon: Daemon, socket_path: Path) -> AsyncIterator[None]:
-    """Listen while the context lasts. Raises CannotListen."""
+async def serve(daemon: Daemon, socket_path: Path, outlook: Outlook | None = None) -> AsyncIterator[None]:
+    """Listen while the context lasts. `outlook`: how a forecast is made. Raises CannotListen."""
     config = daemon.graph.config.http
     loop = asyncio.get_running_loop()
     tasks = Tasks(daemon.log)
     runner = web.AppRunner(
-        application(daemon, tasks),
+        application(daemon, tasks, outlook),
         access_log=None,
         keepalive_timeout=PATIENCE,
         shutdown_timeout=FAREWELL,
@@ -72,7 +73,7 @@ async def serve(daemon: Daemon, socket_path: Path) -> AsyncIterator[None]:
         yield
 
 
-def application(daemon: Daemon, tasks: Tasks) -> web.Application:
+def application(daemon: Daemon, tasks: Tasks, outlook: Outlook | None = None) -> web.Application:
     """Everything that is answered, behind one guard."""
     access = Access(daemon.graph.config.http.tokens, daemon.clock, daemon.log)
     glance = Glance(daemon.store, tasks)
@@ -84,6 +85,7 @@ def application(daemon: Daemon, tasks: Tasks) -> web.Application:
         *Control(daemon, tasks).routes(),
         *Matters(daemon).routes(),
         *TrailOffice(daemon).routes(),
+        *Foresight(outlook).routes(),
     ]
     routes.append(_description(routes))
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_in_json])
