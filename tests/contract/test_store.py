@@ -719,3 +719,29 @@ async def test_a_digest_of_many_is_one_short_line_that_counts_them(store: SqlSto
     assert (action, item) == ("message.delivered", "")
     assert isinstance(detail, dict)
     assert (detail["count"], len(detail["items"]), len(detail["events"])) == (120, 50, 1)
+
+
+async def test_a_judgement_alone_changes_severity_and_alerts_and_leaves_the_rest(store: SqlStore) -> None:
+    seen = state(generation="g7")
+    await store.commit(Change(items=[seen, state("b")]))
+    judged = replace(seen, severity=Severity.CRITICAL, alerts=(alert(generation="g7"),))
+    await store.commit(Change(judged=[judged], events=[(event(generation="g7"), ("slack", "mail"))]))
+    assert await known(store) == {"tls/a": judged, "tls/b": state("b")}
+    await settle(store, await take(store), Fate.DELIVERED, LATER)
+    await store.commit(Change(judged=[judged]))
+    assert (await known(store))["tls/a"].alerts == (alert(generation="g7", told=LATER),)
+    (parcel,) = await take(store, "mail")
+    assert (parcel.event, parcel.attempts, parcel.created_at) == (event(generation="g7"), 1, NOW)
+
+
+async def test_every_event_is_owed_to_its_own_notifiers_once(store: SqlStore) -> None:
+    wanted = [("slack",), ("slack",), ("mail", "slack", "mail"), (), ("mail",), ("slack",)]
+    await store.commit(
+        Change(events=[(event(name=str(n)), notifiers) for n, notifiers in enumerate(wanted)], due=NOW + DAY)
+    )
+    assert (await store.next_due("slack"), await store.next_due("mail")) == (NOW + DAY, NOW + DAY)
+    for notifier in ("slack", "mail"):
+        taken = await store.lease(notifier, NOW + DAY, NOW + 2 * DAY)
+        assert [parcel.event.item for parcel in taken] == [
+            f"tls/{n}" for n, notifiers in enumerate(wanted) if notifier in notifiers
+        ]

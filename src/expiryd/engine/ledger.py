@@ -112,19 +112,21 @@ class Ledger:
         journal: Sequence[Entry] = (),
     ) -> list[Event]:
         """State, events and the duty to tell in one transaction; memory follows only when it holds."""
-        changed = []
+        changed: list[ItemState] = []
+        judged: list[ItemState] = []
         for step in steps:
             before = self.get(step.state.id)
             if before is None or before != step.state:
-                changed.append(step.state)
+                (judged if before is not None and _is_judgement(before, step.state) else changed).append(step.state)
             elif before is not step.state:
                 self._wake(step.state)
         events = self._with_places(steps) + [last.event for last in gone if last.event]
-        if not (changed or gone or look or journal):
+        if not (changed or judged or gone or look or journal):
             return []
         await self._store.commit(
             Change(
                 items=changed,
+                judged=judged,
                 forgotten=[last.item for last in gone],
                 events=[(event, audience.hears(event)) for event in events],
                 due=now + audience.group_wait,
@@ -132,7 +134,7 @@ class Ledger:
                 journal=journal,
             )
         )
-        for state in changed:
+        for state in (*changed, *judged):
             self._keep(self._stamped(state))
         for last in gone:
             self._drop(last.item)
@@ -268,6 +270,15 @@ class Ledger:
         self.last_looks[look.collector] = look
         if look.outcome == "complete":
             self.last_good[look.collector] = look.finished_at
+
+
+def _is_judgement(before: ItemState, after: ItemState) -> bool:
+    """Whether nothing but severity and alerts is new, and no alert has ended."""
+    if after.observation is not before.observation or after.blind_looks != before.blind_looks:
+        return False
+    if (after.rotated_at, after.past, after.took) != (before.rotated_at, before.past, before.took):
+        return False
+    return not before.alerts or {a.aspect for a in before.alerts} <= {a.aspect for a in after.alerts}
 
 
 def _later_stamps(alert: Alert, known: Alert | None) -> Alert:

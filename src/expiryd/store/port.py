@@ -58,12 +58,14 @@ CHANGED = "alert.changed"
 class Change:
     """What one evaluation changed, committed as a whole or not at all.
 
+    Of `judged` only the severity and the alerts are new, and no alert ended: half as much work as for `items`.
     `items` are upserted and their alerts replaced, but a later `told_at` or `failed_at` that a settlement stamped
     on the same generation meanwhile is kept; `forgotten` are deleted with their alerts. Each event comes with the
     notifiers that are owed it: one parcel each, due at `due`, or when it happened. `silences` are upserted by id.
     """
 
     items: Sequence[ItemState] = ()
+    judged: Sequence[ItemState] = ()
     forgotten: Sequence[ItemId] = ()
     events: Sequence[tuple[Event, tuple[str, ...]]] = ()
     due: datetime | None = None

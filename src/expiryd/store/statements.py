@@ -58,6 +58,27 @@ def upsert_collector(connection: AsyncConnection, table: Table) -> Upsert:
     return _overwrite(statement, table, {"good_at": func.coalesce(statement.excluded.good_at, table.c.good_at)})
 
 
+def judgement() -> Update:
+    """For executing with rows of `of_item` and `is_now`."""
+    return update(item).where(item.c.item == bindparam("of_item")).values(severity=bindparam("is_now"))
+
+
+def owing(notifier: str, first: int, last: int, due: datetime | None) -> Insert:
+    """A parcel for each of the events with these numbers. Without `due` each is due when it happened."""
+    columns = {
+        "event": event.c.id,
+        "notifier": literal(notifier, parcel.c.notifier.type),
+        "fate": literal(Fate.PENDING, parcel.c.fate.type),
+        "due_at": event.c.at if due is None else literal(due, parcel.c.due_at.type),
+        "attempts": literal(0),
+        "reason": literal("", parcel.c.reason.type),
+        "proof": literal("", parcel.c.proof.type),
+        "created_at": event.c.at,
+    }
+    rows = select(*columns.values()).where(event.c.id.between(first, last)).order_by(event.c.id)
+    return insert(parcel).from_select(list(columns), rows)
+
+
 def _insert(connection: AsyncConnection, table: Table) -> Upsert:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 

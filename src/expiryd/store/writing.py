@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy import delete, insert, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,6 +43,14 @@ async def remember(connection: AsyncConnection, states: Sequence[ItemState]) -> 
         await connection.execute(statements.upsert_alert(connection), alerts)
 
 
+async def rejudge(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
+    """Their severity, and alerts that are new or changed."""
+    rows = [{"of_item": state.id, "is_now": int(state.severity)} for state in states]
+    await connection.execute(statements.judgement(), rows)
+    if alerts := [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]:
+        await connection.execute(statements.upsert_alert(connection), alerts)
+
+
 async def owe(
     connection: AsyncConnection, events: Sequence[tuple[Event, tuple[str, ...]]], due: datetime | None
 ) -> None:
@@ -52,26 +61,11 @@ async def owe(
     rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
     await connection.execute(insert(event), rows)
     await journaling.happened(connection, events, ids)
-    audiences = {tuple(dict.fromkeys(notifiers)) for _, notifiers in events}
-    if len(audiences) == 1:
-        for notifier in audiences.pop():  # the database copies a hundred thousand faster than it is told them
-            await connection.execute(statements.owe_all(ids, notifier, due))
-        return
-    parcels = [
-        {
-            "event": id_,
-            "notifier": notifier,
-            "fate": Fate.PENDING,
-            "due_at": happened.at if due is None else due,
-            "attempts": 0,
-            "reason": "",
-            "proof": "",
-            "created_at": happened.at,
-        }
-        for id_, (happened, notifiers) in zip(ids, events, strict=True)
-        for notifier in dict.fromkeys(notifiers)
-    ]
-    await connection.execute(insert(parcel), parcels)
+    # what is owed to the same ones is owed with one statement, however much it is
+    for notifiers, run in groupby(zip(ids, events, strict=True), key=lambda each: tuple(dict.fromkeys(each[1][1]))):
+        numbers = [id_ for id_, _ in run]
+        for notifier in notifiers:
+            await connection.execute(statements.owing(notifier, numbers[0], numbers[-1], due))
 
 
 async def note(connection: AsyncConnection, looked: Look) -> None:
