@@ -93,22 +93,25 @@ async def _foretell(rig: Rig, folder: Path, hours: int) -> Heard:
 async def _live(rig: Rig, hours: int) -> None:
     """Every half minute and the ticks after it, in which one thing follows from another, without any jump."""
     end = rig.clock.now() + hours * HOUR
-    await _turn(rig)
+    acted = await _turn(rig)
     while rig.clock.now() < end:
         into = (rig.clock.now() - rig.begins_at) % HALF_MINUTE
-        ahead = TICK if into < TICKS * TICK else HALF_MINUTE - into
+        ahead = TICK if into < (TICKS if acted else 1) * TICK else HALF_MINUTE - into
         await rig.clock.advance(min(ahead, end - rig.clock.now()))
-        await _turn(rig)
+        acted = await _turn(rig)
 
 
-async def _turn(rig: Rig) -> None:
+async def _turn(rig: Rig) -> bool:
+    """Whether a courier had anything to do."""
     await rig.tick()
-    now = rig.clock.now()
+    now, acted = rig.clock.now(), False
     for name, courier in rig.daemon.graph.couriers.items():
         due = await rig.daemon.store.next_due(name)
         if (due is not None and due <= now) or rig.daemon.ledger.get(storm_item(name)) is not None:
+            acted = True
             while await courier.deliver():
                 pass
+    return acted
 
 
 def _heard(notifier: str, message: Message) -> tuple[str, str, list[str]]:
