@@ -134,7 +134,7 @@ class Rig:
         # what a script is about stands out better without a ladder; who wants one says so
         policy = {"ladder": (), "crowd": 0, **self.settings.get("policy", {})}
         return Config(
-            daemon=DaemonConfig(state_dir=self._path, drain=timedelta(0)),
+            daemon=DaemonConfig(state_dir=self._path, drain=timedelta(0), **self.settings.get("daemon", {})),
             collectors=collectors,
             notifiers=notifiers,
             policy=policy,
