@@ -7,13 +7,13 @@ import contextlib
 import hashlib
 import os
 import secrets
-import signal
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from expiryd import child
 from expiryd.api import ExpirydError, Secret, SecretError, SecretRef
 
 LIMIT = 64 * 1024
@@ -125,41 +125,17 @@ class Secrets:
             raise SecretError("cannot read the command: it is empty")
         environment = {name: self._environ[name] for name in _COMMAND_ENVIRONMENT if name in self._environ}
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
+            ended = await child.run(*command, environment=environment, patience=self._patience, most=LIMIT)
+        except TimeoutError:
+            raise SecretError(f"{ref} did not answer within {self._patience:g} s; was it asking something?") from None
+        except child.FloodError:
+            raise SecretError(f"{ref} printed more than {LIMIT} bytes; that is no secret") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "its words hold a NUL"
             raise SecretError(f"cannot run {ref}: {reason}") from None
-        status = None
-        try:
-            async with asyncio.timeout(self._patience):
-                output = await _bounded(ref, process)
-                status = await process.wait()
-        except TimeoutError:
-            raise SecretError(f"{ref} did not answer within {self._patience:g} s; was it asking something?") from None
-        finally:
-            if status is None:  # time-out, flood or cancellation: a helper of it may hold the pipe open, so the group
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if status:
-            raise SecretError(f"{ref} ended with status {status}; run it by hand as the daemon's user to see why")
-        return output
-
-
-async def _bounded(ref: SecretRef, process: asyncio.subprocess.Process) -> bytes:
-    output = b""
-    while process.stdout is not None and (piece := await process.stdout.read(LIMIT)):
-        output += piece
-        if len(output) > LIMIT:
-            raise SecretError(f"{ref} printed more than {LIMIT} bytes; that is no secret")
-    return output
+        if ended.status:
+            raise SecretError(f"{ref} ended with status {ended.status}; run it by hand as the daemon's user to see why")
+        return ended.output
 
 
 def _text(ref: SecretRef, content: bytes) -> str:

@@ -305,7 +305,7 @@ async def test_no_secret_and_no_trace_of_the_code_is_in_any_answer(short: Path) 
                     full = path.replace("{id}", item).replace("{name}", "tokens" if "look" in path else "slack")
                     async with http.request(method, f"http://x{full}", json=wish(operation)) as response:
                         text = await response.text()
-                        unknown = {404} if path.endswith("/silences/{id}") else set()
+                        unknown = {404} if path.endswith(("/silences/{id}", "/forecast")) else set()
                         assert response.status in {200, 502, 503} | unknown, (full, text)
                         said = text + json.dumps(dict(response.headers))
                         for leak in (canary, "5ec4e7", "Traceback", ".py"):

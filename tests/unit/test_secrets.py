@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,19 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     while _alive(child) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     assert not _alive(child)
+
+
+async def test_what_a_command_complains_of_is_never_too_much() -> None:
+    flood = "yes complaint | head -c 1000000 >&2; echo told"
+    assert (await Secrets(os.environ).read(SecretRef(command=("sh", "-c", flood)))).reveal() == "told"
+
+
+async def test_a_command_whose_child_left_its_session_holds_up_nobody(tmp_path: Path) -> None:
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/child; exec sleep 60' & wait"
+    secrets = Secrets(os.environ, patience=timedelta(seconds=0.3))
+    with pytest.raises(SecretError, match="did not answer"):
+        await secrets.read(SecretRef(command=("sh", "-c", script)))
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,14 @@ from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
+from expiryd import child
 from expiryd.web.route import Ask, Param, Problem, Right, Route, answer
 
 DAYS = 30
 MOST_DAYS = 400
 PATIENCE = 120.0
 """Seconds that a forecast may take."""
+MOST_BYTES = 64 * 1024 * 1024
 CONFIG_IS_WRONG = 4
 _KEPT = ("PATH", "HOME", "CREDENTIALS_DIRECTORY")
 
@@ -86,25 +87,20 @@ class Foresight:
 async def _foresee(outlook: Outlook, days: int) -> bytes:
     """What the verb prints. Raises Problem."""
     with TemporaryDirectory(prefix="expiryd-foresight-") as directory:  # a child that is killed tidies nothing away
-        child = await asyncio.create_subprocess_exec(
-            *outlook.command,
-            *("forecast", "--days", str(days), "--format", "json"),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**outlook.environ, "TMPDIR": directory},
-        )
         try:
-            async with asyncio.timeout(outlook.patience):
-                told, complaint = await child.communicate()
+            ended = await child.run(
+                *outlook.command,
+                *("forecast", "--days", str(days), "--format", "json"),
+                environment={**outlook.environ, "TMPDIR": directory},
+                patience=outlook.patience,
+                most=MOST_BYTES,
+            )
         except TimeoutError:
             limit = f"{outlook.patience:g} seconds"
             raise Problem(504, f"a forecast of {days} days was not done in {limit}: ask for fewer days") from None
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-    if child.returncode:
-        why = complaint.decode(errors="replace").strip() or f"exit code {child.returncode}"
-        raise Problem(422 if child.returncode == CONFIG_IS_WRONG else 500, f"the forecast failed: {why}")
-    return told
+        except child.FloodError:
+            raise Problem(500, f"a forecast of {days} days is larger than {MOST_BYTES} bytes: ask for fewer") from None
+    if ended.status:
+        why = ended.complaint.decode(errors="replace").strip() or f"exit code {ended.status}"
+        raise Problem(422 if ended.status == CONFIG_IS_WRONG else 500, f"the forecast failed: {why}")
+    return ended.output
