@@ -270,6 +270,22 @@ class ItemState:
     def generation(self) -> str:
         return generation_of(self.observation)
 
+    def judged(self, severity: Severity, alerts: tuple[Alert, ...], wake_at: datetime | None) -> ItemState:
+        """The same under another judgement. Written out: in a storm it is made a hundred thousand times at once."""
+        return ItemState(
+            self.id,
+            self.collector,
+            self.observation,
+            severity,
+            self.first_seen,
+            self.rotated_at,
+            self.blind_looks,
+            alerts,
+            self.past,
+            self.took,
+            wake_at,
+        )
+
     @property
     def is_own(self) -> bool:
         """Whether it is the daemon's word on one of its own collectors or notifiers, not a thing out there."""

@@ -46,6 +46,14 @@ class Step:
     events: tuple[Event, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How bad it is altogether, and what is wrong."""
+
+    severity: Severity
+    verdicts: tuple[Verdict, ...] = ()
+
+
 def see(
     before: ItemState | None,
     item: ItemId,
@@ -76,20 +84,18 @@ def see(
         past=past,
         took=waits(before, settled, now) if before else (),
     )
-    severity, verdicts = _judged(state, before.alerts if before else (), by.rules, now)
-    return _transition(before, replace(state, severity=severity), verdicts, by.rules, now)
+    return _transition(before, state, _judged(state, before.alerts if before else (), by.rules, now), by.rules, now)
 
 
 def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
     """Time passed or the rules changed, and nothing was looked at: judge what was last seen again."""
     if before.is_blind:
-        severity, verdicts = Severity.UNKNOWN, _blind_verdicts(before, rules, now)
+        judgement = _blinded(before, rules, now)
     elif before.blind_looks and before.severity is Severity.UNKNOWN:
-        severity, verdicts = Severity.UNKNOWN, ()  # missed before it was ever seen: there is nothing to judge yet
+        judgement = Judgement(Severity.UNKNOWN)  # missed before it was ever seen: there is nothing to judge yet
     else:
-        severity, verdicts = _judged(before, before.alerts, rules, now)
-    state = before if before.severity is severity else replace(before, severity=severity)
-    return _transition(before, state, verdicts, rules, now)
+        judgement = _judged(before, before.alerts, rules, now)
+    return _transition(before, before, judgement, rules, now)
 
 
 def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now: datetime) -> Step:
@@ -100,7 +106,7 @@ def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now
     state = replace(before, blind_looks=before.blind_looks + 1, severity=Severity.UNKNOWN)
     if state.blind_looks < by.rules.blind_after:
         return Step(replace(state, severity=before.severity))
-    return _transition(before, state, _blind_verdicts(state, by.rules, now, blind.reason), by.rules, now)
+    return _transition(before, state, _blinded(state, by.rules, now, blind.reason), by.rules, now)
 
 
 def vanish(before: ItemState, now: datetime) -> Event:
@@ -132,7 +138,7 @@ def given_up(alert: Alert, at: datetime) -> Alert:
 def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     """When to evaluate again, if no look does so before. What was due already and is not judged yet stays due."""
     due = state.wake_at if state.wake_at is not None and state.wake_at <= now else None
-    return earliest(due, _wake_at(state, rules, now))
+    return earliest(due, _wake_at(state, state.alerts, rules, now))
 
 
 def news(word: Word | EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
@@ -173,16 +179,14 @@ def _unchanged(before: ItemState, settled: Observation, now: datetime) -> bool:
     return not before.blind_looks and before.observation == settled and (before.wake_at is None or now < before.wake_at)
 
 
-def _judged(
-    state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime
-) -> tuple[Severity, tuple[Verdict, ...]]:
+def _judged(state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime) -> Judgement:
     verdicts = judge(state.observation, rules, now, state.took)
     if is_superseded(state.observation):  # worth a look, but no matter that anybody need be told of
         verdicts = tuple(verdict for verdict in verdicts if verdict.aspect not in (EXPIRY, SUPERSEDED))
-        return max(overall(state.observation, verdicts), Severity.INFO), verdicts
+        return Judgement(max(overall(state.observation, verdicts), Severity.INFO), verdicts)
     if rules.hours:
         verdicts = _held(verdicts, state, alerts, rules, now)
-    return overall(state.observation, verdicts), verdicts
+    return Judgement(overall(state.observation, verdicts), verdicts)
 
 
 def _lifetime(seen: Observation) -> Lifetime | None:
@@ -205,39 +209,36 @@ def _held(
     return (Verdict(EXPIRY, floor), *others) if floor > said else verdicts
 
 
-def _blind_verdicts(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> tuple[Verdict, ...]:
+def _blinded(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> Judgement:
     """Blindness, and the other open matters held as they are: not seeing is no news of them."""
     known = next((alert.detail for alert in state.alerts if alert.aspect == BLIND), "")
     verdict = Verdict(BLIND, blindness(state.observation.lifetime, rules, now, state.took), reason or known)
     held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
-    return (*held, verdict)
+    return Judgement(Severity.UNKNOWN, (*held, verdict))
 
 
-def _transition(
-    before: ItemState | None, state: ItemState, verdicts: tuple[Verdict, ...], rules: Rules, now: datetime
-) -> Step:
+def _transition(before: ItemState | None, state: ItemState, by: Judgement, rules: Rules, now: datetime) -> Step:
+    """`state` is what is known now; its severity and alerts are still those of before."""
     open_before = {alert.aspect: alert for alert in before.alerts} if before else {}
     alerts: list[Alert] = []
     events: list[Event] = []
     if before is not None and EXPIRY in open_before and before.generation != state.generation:
         # the old credential's matter ends with it, whatever is to be said of its successor
-        events.append(_closing(before, state, open_before.pop(EXPIRY), now))
-    sees = all(verdict.aspect != BLIND for verdict in verdicts)
-    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if verdicts and sees else None
-    for verdict in verdicts:
+        events.append(_closing(before, state, open_before.pop(EXPIRY), by.severity, now))
+    sees = all(verdict.aspect != BLIND for verdict in by.verdicts)
+    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if by.verdicts and sees else None
+    for verdict in by.verdicts:
         known = open_before.pop(verdict.aspect, None)
         terms = Terms(rules, ladder if verdict.aspect == EXPIRY else None)
         alert, word = _begin(verdict, state, terms, now) if known is None else advance(known, verdict, terms, now)
         alert, louder = escalate(alert, state, rules, now)
         alerts.append(alert)
         events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
-    events += [_closing(before or state, state, alert, now) for alert in open_before.values()]
-    if state.alerts != tuple(alerts):
-        state = replace(state, alerts=tuple(alerts))
-    wake = _wake_at(state, rules, now)
-    if state.wake_at != wake:
-        state = replace(state, wake_at=wake)
-    if before is not None and before is not state and before == state and before.wake_at == wake:
+    events += [_closing(before or state, state, alert, by.severity, now) for alert in open_before.values()]
+    judged = by.severity, tuple(alerts), _wake_at(state, alerts, rules, now)
+    if judged != (state.severity, state.alerts, state.wake_at):
+        state = state.judged(*judged)
+    if before is not None and before.wake_at == state.wake_at and before == state:
         state = before
     return Step(state, tuple(events))
 
@@ -249,15 +250,15 @@ def _begin(verdict: Verdict, state: ItemState, terms: Terms, now: datetime) -> t
     return Alert(state.id, verdict.aspect, state.generation, severity, now, now, detail=detail, rung=word.rung), word
 
 
-def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
+def _wake_at(state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime) -> datetime | None:
     lifetime, took = _lifetime(state.observation), state.took
-    if state.is_blind:
+    if any(alert.aspect == BLIND for alert in alerts):
         moments, ladder = [next_blindness(lifetime, rules, now, took)], None
     else:
         moments = [next_change(lifetime, rules, now, took)]
-        ladder = rules.ladder_of(lifetime, took) if state.alerts or rules.hours else None
+        ladder = rules.ladder_of(lifetime, took) if alerts or rules.hours else None
     known = Severity.HEALTHY
-    for alert in state.alerts:
+    for alert in alerts:
         terms = Terms(rules, ladder if alert.aspect == EXPIRY else None)
         moments.append(next_word(alert, state, terms, now))
         known = alert.severity if terms.ladder else known
@@ -266,7 +267,7 @@ def _wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     return earliest(*moments)
 
 
-def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -> Event:
+def _closing(before: ItemState, state: ItemState, alert: Alert, severity: Severity, now: datetime) -> Event:
     kind, detail = EventKind.RESOLVED, alert.detail
     if alert.aspect == BLIND:
         kind = EventKind.SIGHTED
@@ -281,7 +282,7 @@ def _closing(before: ItemState, state: ItemState, alert: Alert, now: datetime) -
         state,
         aspect=alert.aspect,
         generation=alert.generation,
-        severity=max(state.severity, Severity.HEALTHY),
+        severity=max(severity, Severity.HEALTHY),
         before=alert.severity,
         detail=detail,
         now=now,

@@ -33,13 +33,17 @@ from expiryd.core.model import (
 )
 from expiryd.core.silencing import Silence
 from expiryd.store.port import Entry, Look, Outcome, Parcel
-from expiryd.store.schema import from_micros, shorten, to_micros
+from expiryd.store.schema import escape, from_micros, key, shorten, to_micros
 
 _MICROSECOND = timedelta(microseconds=1)
 _SEVERITY = {int(severity): severity for severity in Severity}
 _BASIS = {basis.value: basis for basis in Basis}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # Escaped to ASCII, so that NUL and lone surrogates pass through a text column of either database.
+
+
+Values = tuple[Any, ...]
+"""A row as the driver takes it, in the order of the table's columns."""
 
 
 class Memo:
@@ -70,27 +74,27 @@ class Memo:
 # ── items ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def item_row(state: ItemState) -> dict[str, Any]:
+def item_row(state: ItemState) -> Values:
     seen = state.observation
     lifetime = seen.lifetime
-    return {
-        "item": state.id,
-        "collector": state.collector,
-        "kind": seen.kind,
-        "title": seen.title,
-        "category": seen.traits.category,
-        "owner": seen.traits.owner,
-        "severity": int(state.severity),
-        "expires_at": lifetime.expires_at if lifetime else None,
-        "issued_at": lifetime.issued_at if lifetime else None,
-        "basis": lifetime.basis.value if lifetime else None,
-        "generation": seen.generation,
-        "first_seen": state.first_seen,
-        "rotated_at": state.rotated_at,
-        "blind_looks": state.blind_looks,
-        "traits": _traits_text(seen.traits),
-        "detail": _detail_text(state),
-    }
+    return (
+        key(state.id),
+        key(state.collector),
+        escape(seen.kind),
+        escape(seen.title),
+        escape(seen.traits.category),
+        escape(seen.traits.owner),
+        int(state.severity),
+        _micros(lifetime.expires_at) if lifetime else None,
+        _micros(lifetime.issued_at) if lifetime else None,
+        lifetime.basis.value if lifetime else None,
+        escape(seen.generation),
+        to_micros(state.first_seen),
+        _micros(state.rotated_at),
+        state.blind_looks,
+        _traits_text(seen.traits),
+        _detail_text(state),
+    )
 
 
 def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemState:
@@ -142,6 +146,10 @@ def _detail_text(state: ItemState) -> str:
         past=[_generation_row(was) for was in state.past] or None,
         took=[took // _MICROSECOND for took in state.took] or None,
     )
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else to_micros(moment)
 
 
 def _encode_known(**values: Any) -> str:
@@ -210,24 +218,24 @@ def _traits_of(category: str, owner: str, rest: Mapping[str, Any], memo: Memo) -
 # ── alerts ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def alert_row(alert: Alert, place: int) -> dict[str, Any]:
-    return {
-        "item": alert.item,
-        "aspect": alert.aspect,
-        "place": place,
-        "generation": alert.generation,
-        "severity": int(alert.severity),
-        "opened_at": alert.opened_at,
-        "asked_at": alert.asked_at,
-        "told_at": alert.told_at,
-        "failed_at": alert.failed_at,
-        "detail": alert.detail,
-        "rung": alert.rung,
-        "risen_at": alert.risen_at,
-        "paged_at": alert.paged_at,
-        "escalated": alert.escalated,
-        "ack": None if alert.ack is None else _ack_text(alert.ack),
-    }
+def alert_row(alert: Alert, place: int) -> Values:
+    return (
+        key(alert.item),
+        key(alert.aspect),
+        place,
+        escape(alert.generation),
+        int(alert.severity),
+        to_micros(alert.opened_at),
+        to_micros(alert.asked_at),
+        _micros(alert.told_at),
+        _micros(alert.failed_at),
+        escape(alert.detail),
+        escape(alert.rung),
+        _micros(alert.risen_at),
+        _micros(alert.paged_at),
+        alert.escalated,
+        None if alert.ack is None else _ack_text(alert.ack),
+    )
 
 
 def _alert(row: Row[Any], item: ItemId) -> Alert:
@@ -261,17 +269,17 @@ def _ack(actor: str, at: int, reason: str, until: int | None, until_renewed: boo
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def event_row(event: Event, id_: int) -> dict[str, Any]:
-    return {
-        "id": id_,
-        "kind": event.kind,
-        "at": event.at,
-        "item": event.item,
-        "aspect": event.aspect,
-        "generation": event.generation,
-        "severity": int(event.severity),
-        "payload": _payload_text(event),
-    }
+def event_row(event: Event, id_: int) -> Values:
+    return (
+        id_,
+        event.kind.value,
+        to_micros(event.at),
+        key(event.item),
+        key(event.aspect),
+        escape(event.generation),
+        int(event.severity),
+        _payload_text(event),
+    )
 
 
 def _payload_text(event: Event) -> str:

@@ -33,7 +33,9 @@ _KEY_BYTES = 600
 
 def to_micros(moment: datetime) -> int:
     """An aware time as microseconds since 1970 UTC, exact; beyond the years 1 to 9999 in UTC the nearest one."""
-    return min(max((moment - EPOCH) // _MICROSECOND, _FIRST), _LAST)
+    since = moment - EPOCH
+    micros = (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+    return micros if _FIRST <= micros <= _LAST else min(max(micros, _FIRST), _LAST)
 
 
 def from_micros(micros: int) -> datetime:
@@ -42,6 +44,8 @@ def from_micros(micros: int) -> datetime:
 
 def escape(text: str) -> str:
     """NUL and lone surrogates (from file names that are not UTF-8) fit in no database: U+001A and four hex digits."""
+    if text.isprintable():  # as nearly always, and seen at once
+        return text
     return _UNSTORABLE.sub(lambda odd: f"\x1a{ord(odd[0]):04x}", text)
 
 
@@ -55,6 +59,11 @@ def shorten(text: str) -> str:
         return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return f"{text[:100]}…{digest}"
+
+
+def key(text: str) -> str:
+    """As it stands in a column that an index is made of."""
+    return escape(shorten(text))
 
 
 class Instant(TypeDecorator[datetime]):
@@ -89,7 +98,7 @@ class Key(Words):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else escape(shorten(str(value)))
+        return None if value is None else key(str(value))
 
 
 _ID = BigInteger().with_variant(Integer(), "sqlite")

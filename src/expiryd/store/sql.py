@@ -298,7 +298,7 @@ class SqlStore:
         async with self._write() as connection:
             await connection.execute(delete(journal).where(journal.c.seq <= upto))
             row = {"id": 1, "seq": upto, "hash": digest}
-            await connection.execute(statements.upsert(connection, trail), row)
+            await connection.execute(statements.upsert(connection.dialect.name, trail), row)
 
     @unbroken
     async def trail_head(self) -> tuple[int, str] | None:

@@ -26,9 +26,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.core.model import SELF, EventKind
+from expiryd.store.bulk import Bulk
 from expiryd.store.port import Fate
 from expiryd.store.schema import alert, collector, event, item, look, owed, parcel, thread
 
@@ -39,28 +39,33 @@ _MATTER = ("item", "aspect", "generation")
 Upsert = postgresql.Insert | sqlite.Insert
 
 
-def upsert(connection: AsyncConnection, table: Table) -> Upsert:
+def upsert(database: str, table: Table) -> Upsert:
     """An insert that overwrites the row of the same primary key."""
-    statement = _insert(connection, table)
+    statement = _insert(database, table)
     return _overwrite(statement, table, {})
 
 
-def upsert_alert(connection: AsyncConnection) -> Upsert:
+def upsert_collector(database: str, table: Table) -> Upsert:
+    """A look that was not complete leaves the time of the last complete one."""
+    statement = _insert(database, table)
+    return _overwrite(statement, table, {"good_at": func.coalesce(statement.excluded.good_at, table.c.good_at)})
+
+
+def _upsert_alert(database: str) -> Upsert:
     """A stamp that a delivery set meanwhile outlives a cycle that has not heard of it."""
-    statement = _insert(connection, alert)
+    statement = _insert(database, alert)
     special = {stamp: _later(statement, stamp) for stamp in _STAMPS}
     return _overwrite(statement, alert, special | {"paged_at": _paged(statement)})
 
 
-def upsert_collector(connection: AsyncConnection, table: Table) -> Upsert:
-    """A look that was not complete leaves the time of the last complete one."""
-    statement = _insert(connection, table)
-    return _overwrite(statement, table, {"good_at": func.coalesce(statement.excluded.good_at, table.c.good_at)})
-
-
-def judgement() -> Update:
-    """For executing with rows of `of_item` and `is_now`."""
+def _judgement(_: str) -> Update:
     return update(item).where(item.c.item == bindparam("of_item")).values(severity=bindparam("is_now"))
+
+
+remember_items = Bulk(lambda database: upsert(database, item), tuple(item.c.keys()))
+remember_alerts = Bulk(_upsert_alert, tuple(alert.c.keys()))
+judge_items = Bulk(_judgement, ("is_now", "of_item"))
+note_events = Bulk(lambda _: insert(event), tuple(event.c.keys()))
 
 
 def owing(notifier: str, first: int, last: int, due: datetime | None) -> Insert:
@@ -79,8 +84,8 @@ def owing(notifier: str, first: int, last: int, due: datetime | None) -> Insert:
     return insert(parcel).from_select(list(columns), rows)
 
 
-def _insert(connection: AsyncConnection, table: Table) -> Upsert:
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def _insert(database: str, table: Table) -> Upsert:
+    return postgresql.insert(table) if database == "postgresql" else sqlite.insert(table)
 
 
 def _overwrite(statement: Upsert, table: Table, special: dict[str, ColumnElement[Any]]) -> Upsert:
@@ -100,22 +105,6 @@ def _paged(statement: Upsert) -> ColumnElement[Any]:
     same_matter = alert.c.generation == new.generation
     still = old >= func.coalesce(new.risen_at, new.opened_at)
     return case((and_(same_matter, new.paged_at.is_(None), still), old), else_=new.paged_at)
-
-
-def owe_all(ids: range, notifier: str, due: datetime | None) -> Insert:
-    """A parcel for each of these events."""
-    values = {
-        "event": event.c.id,
-        "notifier": literal(notifier, parcel.c.notifier.type),
-        "fate": literal(Fate.PENDING, parcel.c.fate.type),
-        "due_at": event.c.at if due is None else literal(due, parcel.c.due_at.type),
-        "attempts": literal(0, parcel.c.attempts.type),
-        "reason": literal("", parcel.c.reason.type),
-        "proof": literal("", parcel.c.proof.type),
-        "created_at": event.c.at,
-    }
-    each = select(*values.values()).where(event.c.id.between(ids.start, ids.stop - 1)).order_by(event.c.id)
-    return insert(parcel).from_select(list(values), each)
 
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────

@@ -17,9 +17,8 @@ from expiryd.store.port import Fate, Look, Outcome, Settlement
 from expiryd.store.schema import (
     alert,
     collector,
-    event,
     installation,
-    item,
+    key,
     look,
     owed,
     parcel,
@@ -32,23 +31,24 @@ _STAMPS = {Fate.DELIVERED: "told_at", Fate.DEAD: "failed_at"}
 
 async def remember(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
     """Upsert the items and replace their alerts."""
-    alerts = [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]
-    kept = [(row["item"], row["aspect"]) for row in alerts]
+    kept = [(open_.item, open_.aspect) for state in states for open_ in state.alerts]
     over = delete(alert).where(alert.c.item.in_([state.id for state in states]))
     if kept:
         over = over.where(tuple_(alert.c.item, alert.c.aspect).not_in(kept))
     await connection.execute(over)
-    await connection.execute(statements.upsert(connection, item), [item_row(state) for state in states])
-    if alerts:
-        await connection.execute(statements.upsert_alert(connection), alerts)
+    await statements.remember_items(connection, (item_row(state) for state in states))
+    await _remember_alerts(connection, states)
 
 
 async def rejudge(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
     """Their severity, and alerts that are new or changed."""
-    rows = [{"of_item": state.id, "is_now": int(state.severity)} for state in states]
-    await connection.execute(statements.judgement(), rows)
-    if alerts := [alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts)]:
-        await connection.execute(statements.upsert_alert(connection), alerts)
+    await statements.judge_items(connection, ((int(state.severity), key(state.id)) for state in states))
+    await _remember_alerts(connection, states)
+
+
+async def _remember_alerts(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
+    rows = (alert_row(open_, place) for state in states for place, open_ in enumerate(state.alerts))
+    await statements.remember_alerts(connection, rows)
 
 
 async def owe(
@@ -58,8 +58,8 @@ async def owe(
     numbered = update(installation).values(last_event=installation.c.last_event + len(events))
     last: int = (await connection.scalars(numbered.returning(installation.c.last_event))).one()
     ids = range(last - len(events) + 1, last + 1)
-    rows = [event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True)]
-    await connection.execute(insert(event), rows)
+    rows = (event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True))
+    await statements.note_events(connection, rows)
     await journaling.happened(connection, events, ids)
     # what is owed to the same ones is owed with one statement, however much it is
     for notifiers, run in groupby(zip(ids, events, strict=True), key=lambda each: tuple(dict.fromkeys(each[1][1]))):
@@ -74,7 +74,9 @@ async def note(connection: AsyncConnection, looked: Look) -> None:
     await connection.execute(insert(look), row)
     await journaling.looked(connection, looked)
     good_at = looked.finished_at if looked.outcome is Outcome.COMPLETE else None
-    await connection.execute(statements.upsert_collector(connection, collector), row | {"good_at": good_at})
+    await connection.execute(
+        statements.upsert_collector(connection.dialect.name, collector), row | {"good_at": good_at}
+    )
 
 
 async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int], settlement: Settlement) -> None:
@@ -97,7 +99,7 @@ async def settle(connection: AsyncConnection, notifier: str, ids: Sequence[int],
 async def keep_silences(connection: AsyncConnection, silences: Sequence[Silence]) -> None:
     if silences:
         rows = [silence_row(kept) for kept in silences]
-        await connection.execute(statements.upsert(connection, silence), rows)
+        await connection.execute(statements.upsert(connection.dialect.name, silence), rows)
 
 
 async def keep_thread(connection: AsyncConnection, notifier: str, settlement: Settlement) -> None:
@@ -105,4 +107,4 @@ async def keep_thread(connection: AsyncConnection, notifier: str, settlement: Se
         return
     about, generation, reference = settlement.thread
     row = {"notifier": notifier, "item": about, "generation": generation, "reference": reference, "at": settlement.at}
-    await connection.execute(statements.upsert(connection, thread), row)
+    await connection.execute(statements.upsert(connection.dialect.name, thread), row)
