@@ -10,7 +10,6 @@ from expiryd.core.model import EXPIRY, Basis, Lifetime, Measure, Observation, Se
 from expiryd.core.rules import Rules
 
 NOT_YET_VALID = "not-yet-valid"
-NO_HISTORY: Sequence[timedelta] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +21,61 @@ class Verdict:
     detail: str = ""
 
 
-def severity_of(lifetime: Lifetime, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY) -> Severity:
-    """By the time remaining, to the microsecond: no rounding, no clamping. Healthy without an end."""
-    ladder = rules.at(now).ladder_of(lifetime, took)
-    return Severity.HEALTHY if ladder is None else ladder.severity(now)
+class Prospect:
+    """One lifetime under the rules of its item: how bad it is at a moment, and when time alone will change that.
+
+    `took`: how long the last renewals took. `ladder`: its thresholds and rungs, whatever the hour; None without an end.
+    """
+
+    __slots__ = ("_by_hour", "ladder", "lifetime", "rules")
+
+    def __init__(self, lifetime: Lifetime | None, rules: Rules, took: Sequence[timedelta] = ()) -> None:
+        self.lifetime, self.rules = lifetime, rules
+        self.ladder = rules.ladder_of(lifetime, took)
+        self._by_hour = [hours.rules.ladder_of(lifetime, took) for hours in rules.hours] if rules.hours else ()
+
+    def severity(self, now: datetime) -> Severity:
+        """By the time remaining, to the microsecond: no rounding, no clamping. Healthy without an end."""
+        ladder = self.ladder
+        if self._by_hour:
+            of_hour = zip(self.rules.hours, self._by_hour, strict=True)
+            ladder = next((by for hours, by in of_hour if hours.window.contains(now)), ladder)
+        return Severity.HEALTHY if ladder is None else ladder.severity(now)
+
+    def worst_hour(self, now: datetime) -> Severity:
+        """What it would be now at the most severe hour of the week."""
+        ladders = (self.ladder, *self._by_hour)
+        return max(ladder.severity(now) if ladder else Severity.HEALTHY for ladder in ladders)
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """The next moment at which time alone changes the verdict, or None when it never will.
+
+        With rules that change by the hour it is the next at which any hour's verdict does.
+        """
+        if self.lifetime is None:
+            return None
+        moments = [ladder.next_severity(now) for ladder in (self.ladder, *self._by_hour) if ladder is not None]
+        if self.lifetime.not_before is not None and self.lifetime.not_before > now:
+            moments.append(self.lifetime.not_before)
+        return earliest(*moments)
+
+    def next_hour(self, now: datetime) -> datetime | None:
+        """The next moment at which other rules are in force."""
+        return earliest(*(hours.window.next_edge(now) for hours in self.rules.hours))
+
+    def blindness(self, now: datetime) -> Severity:
+        """Blindness weighs what it hides, whatever the hour: critical when the last known end is that near or past."""
+        hidden = Severity.HEALTHY if self.ladder is None else self.ladder.severity(now)
+        return max(Severity.WARNING, min(hidden, Severity.CRITICAL))
+
+    def next_blindness(self, now: datetime) -> datetime | None:
+        """The next moment at which time alone makes blindness weigh more, or None when it never will."""
+        return None if self.ladder is None else self.ladder.next_critical(now)
 
 
-def worst_hour(lifetime: Lifetime, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY) -> Severity:
-    """What it would be now at the most severe hour of the week."""
-    ladders = (hour.ladder_of(lifetime, took) for hour in (rules, *(hours.rules for hours in rules.hours)))
-    return max(ladder.severity(now) if ladder else Severity.HEALTHY for ladder in ladders)
-
-
-def judge(
-    seen: Observation, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
-) -> tuple[Verdict, ...]:
-    """Every aspect that is worse than healthy, one verdict each. `took`: how long the last renewals took."""
-    verdicts = _of_lifetime(seen.lifetime, rules, now, took)
+def judge(seen: Observation, prospect: Prospect, now: datetime) -> tuple[Verdict, ...]:
+    """Every aspect that is worse than healthy, one verdict each."""
+    verdicts = _of_lifetime(prospect, now)
     if not seen.findings and not seen.measures:
         return tuple(verdicts)
     verdicts += [Verdict(finding.code, finding.severity, finding.detail) for finding in seen.findings]
@@ -64,55 +101,18 @@ def end_is_unknown(seen: Observation) -> bool:
     return lifetime.expires_at is None and lifetime.basis is not Basis.NONE
 
 
-def next_change(
-    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
-) -> datetime | None:
-    """The next moment at which time alone changes the verdict, or None when it never will.
-
-    With rules that change by the hour it is the next at which any hour's verdict does.
-    """
-    if lifetime is None:
-        return None
-    ladders = [rules.ladder_of(lifetime, took), *(hours.rules.ladder_of(lifetime, took) for hours in rules.hours)]
-    moments = [ladder.next_severity(now) for ladder in ladders if ladder is not None]
-    if lifetime.not_before is not None and lifetime.not_before > now:
-        moments.append(lifetime.not_before)
-    return earliest(*moments)
-
-
-def next_hour(rules: Rules, now: datetime) -> datetime | None:
-    """The next moment at which other rules are in force."""
-    return earliest(*(hours.window.next_edge(now) for hours in rules.hours))
-
-
 def earliest(*moments: datetime | None) -> datetime | None:
     if len(moments) == 1:
         return moments[0]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def blindness(
-    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
-) -> Severity:
-    """Blindness weighs what it hides, whatever the hour: critical when the last known end is that near or past."""
-    ladder = rules.ladder_of(lifetime, took)
-    hidden = Severity.HEALTHY if ladder is None else ladder.severity(now)
-    return max(Severity.WARNING, min(hidden, Severity.CRITICAL))
-
-
-def next_blindness(
-    lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta] = NO_HISTORY
-) -> datetime | None:
-    """The next moment at which time alone makes blindness weigh more, or None when it never will."""
-    ladder = rules.ladder_of(lifetime, took)
-    return None if ladder is None else ladder.next_critical(now)
-
-
-def _of_lifetime(lifetime: Lifetime | None, rules: Rules, now: datetime, took: Sequence[timedelta]) -> list[Verdict]:
+def _of_lifetime(prospect: Prospect, now: datetime) -> list[Verdict]:
     verdicts: list[Verdict] = []
+    lifetime = prospect.lifetime
     if lifetime is None:
         return verdicts
-    severity = severity_of(lifetime, rules, now, took)
+    severity = prospect.severity(now)
     if severity is not Severity.HEALTHY:
         verdicts.append(Verdict(EXPIRY, severity))
     if lifetime.not_before is not None and lifetime.not_before > now:

@@ -18,24 +18,13 @@ from expiryd.core.model import (
     EventKind,
     ItemId,
     ItemState,
-    Lifetime,
     Observation,
     Severity,
     collector_of,
 )
 from expiryd.core.rules import Resolved, Rules
 from expiryd.core.settle import settle
-from expiryd.core.severity import (
-    Verdict,
-    blindness,
-    earliest,
-    judge,
-    next_blindness,
-    next_change,
-    next_hour,
-    overall,
-    worst_hour,
-)
+from expiryd.core.severity import Prospect, Verdict, earliest, judge, overall
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +73,20 @@ def see(
         past=past,
         took=waits(before, settled, now) if before else (),
     )
-    return _transition(before, state, _judged(state, before.alerts if before else (), by.rules, now), by.rules, now)
+    prospect = _prospect(state, by.rules)
+    return _transition(before, state, _judged(state, before.alerts if before else (), prospect, now), prospect, now)
 
 
 def evaluate(before: ItemState, rules: Rules, now: datetime) -> Step:
     """Time passed or the rules changed, and nothing was looked at: judge what was last seen again."""
+    prospect = _prospect(before, rules)
     if before.is_blind:
-        judgement = _blinded(before, rules, now)
+        judgement = _blinded(before, prospect, now)
     elif before.blind_looks and before.severity is Severity.UNKNOWN:
         judgement = Judgement(Severity.UNKNOWN)  # missed before it was ever seen: there is nothing to judge yet
     else:
-        judgement = _judged(before, before.alerts, rules, now)
-    return _transition(before, before, judgement, rules, now)
+        judgement = _judged(before, before.alerts, prospect, now)
+    return _transition(before, before, judgement, prospect, now)
 
 
 def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now: datetime) -> Step:
@@ -106,7 +97,8 @@ def fail(before: ItemState | None, item: ItemId, blind: Blind, by: Resolved, now
     state = replace(before, blind_looks=before.blind_looks + 1, severity=Severity.UNKNOWN)
     if state.blind_looks < by.rules.blind_after:
         return Step(replace(state, severity=before.severity))
-    return _transition(before, state, _blinded(state, by.rules, now, blind.reason), by.rules, now)
+    prospect = _prospect(state, by.rules)
+    return _transition(before, state, _blinded(state, prospect, now, blind.reason), prospect, now)
 
 
 def vanish(before: ItemState, now: datetime) -> Event:
@@ -137,8 +129,9 @@ def given_up(alert: Alert, at: datetime) -> Alert:
 
 def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     """When to evaluate again, if no look does so before. What was due already and is not judged yet stays due."""
+    prospect = _prospect(state, rules)
     due = state.wake_at if state.wake_at is not None and state.wake_at <= now else None
-    return earliest(due, _wake_at(state, state.alerts, rules, now))
+    return earliest(due, _wake_at(state, state.alerts, prospect, _terms(prospect, state.alerts), now))
 
 
 def news(word: Word | EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
@@ -179,45 +172,46 @@ def _unchanged(before: ItemState, settled: Observation, now: datetime) -> bool:
     return not before.blind_looks and before.observation == settled and (before.wake_at is None or now < before.wake_at)
 
 
-def _judged(state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime) -> Judgement:
-    verdicts = judge(state.observation, rules, now, state.took)
+def _prospect(state: ItemState, rules: Rules) -> Prospect:
+    """As far as its end still matters to anybody: that of what has a successor does not."""
+    lifetime = state.observation.lifetime
+    if lifetime is not None and is_superseded(state.observation):
+        lifetime = replace(lifetime, expires_at=None)
+    return Prospect(lifetime, rules, state.took)
+
+
+def _judged(state: ItemState, alerts: Sequence[Alert], prospect: Prospect, now: datetime) -> Judgement:
+    verdicts = judge(state.observation, prospect, now)
     if is_superseded(state.observation):  # worth a look, but no matter that anybody need be told of
-        verdicts = tuple(verdict for verdict in verdicts if verdict.aspect not in (EXPIRY, SUPERSEDED))
+        verdicts = tuple(verdict for verdict in verdicts if verdict.aspect != SUPERSEDED)
         return Judgement(max(overall(state.observation, verdicts), Severity.INFO), verdicts)
-    if rules.hours:
-        verdicts = _held(verdicts, state, alerts, rules, now)
+    if prospect.rules.hours:
+        verdicts = _held(verdicts, state, alerts, prospect, now)
     return Judgement(overall(state.observation, verdicts), verdicts)
 
 
-def _lifetime(seen: Observation) -> Lifetime | None:
-    """As far as its end still matters to anybody: that of what has a successor does not."""
-    lifetime = seen.lifetime
-    return replace(lifetime, expires_at=None) if lifetime is not None and is_superseded(seen) else lifetime
-
-
 def _held(
-    verdicts: tuple[Verdict, ...], state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime
+    verdicts: tuple[Verdict, ...], state: ItemState, alerts: Sequence[Alert], prospect: Prospect, now: datetime
 ) -> tuple[Verdict, ...]:
     """A milder hour neither eases nor ends a matter that the next severe one would raise again."""
     alert = next((a for a in alerts if a.aspect == EXPIRY and a.generation == state.generation), None)
-    lifetime = state.observation.lifetime
-    if alert is None or lifetime is None:
+    if alert is None:
         return verdicts
-    floor = min(alert.severity, worst_hour(lifetime, rules, now, state.took))
+    floor = min(alert.severity, prospect.worst_hour(now))
     said = next((verdict.severity for verdict in verdicts if verdict.aspect == EXPIRY), Severity.HEALTHY)
     others = (verdict for verdict in verdicts if verdict.aspect != EXPIRY)
     return (Verdict(EXPIRY, floor), *others) if floor > said else verdicts
 
 
-def _blinded(state: ItemState, rules: Rules, now: datetime, reason: str = "") -> Judgement:
+def _blinded(state: ItemState, prospect: Prospect, now: datetime, reason: str = "") -> Judgement:
     """Blindness, and the other open matters held as they are: not seeing is no news of them."""
     known = next((alert.detail for alert in state.alerts if alert.aspect == BLIND), "")
-    verdict = Verdict(BLIND, blindness(state.observation.lifetime, rules, now, state.took), reason or known)
+    verdict = Verdict(BLIND, prospect.blindness(now), reason or known)
     held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
     return Judgement(Severity.UNKNOWN, (*held, verdict))
 
 
-def _transition(before: ItemState | None, state: ItemState, by: Judgement, rules: Rules, now: datetime) -> Step:
+def _transition(before: ItemState | None, state: ItemState, by: Judgement, prospect: Prospect, now: datetime) -> Step:
     """`state` is what is known now; its severity and alerts are still those of before."""
     open_before = {alert.aspect: alert for alert in before.alerts} if before else {}
     alerts: list[Alert] = []
@@ -225,17 +219,15 @@ def _transition(before: ItemState | None, state: ItemState, by: Judgement, rules
     if before is not None and EXPIRY in open_before and before.generation != state.generation:
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), by.severity, now))
-    sees = all(verdict.aspect != BLIND for verdict in by.verdicts)
-    ladder = rules.ladder_of(_lifetime(state.observation), state.took) if by.verdicts and sees else None
+    rules, terms = prospect.rules, _terms(prospect, by.verdicts)
     for verdict in by.verdicts:
-        known = open_before.pop(verdict.aspect, None)
-        terms = Terms(rules, ladder if verdict.aspect == EXPIRY else None)
-        alert, word = _begin(verdict, state, terms, now) if known is None else advance(known, verdict, terms, now)
+        known, of_it = open_before.pop(verdict.aspect, None), terms[verdict.aspect == EXPIRY]
+        alert, word = _begin(verdict, state, of_it, now) if known is None else advance(known, verdict, of_it, now)
         alert, louder = escalate(alert, state, rules, now)
         alerts.append(alert)
         events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
     events += [_closing(before or state, state, alert, by.severity, now) for alert in open_before.values()]
-    judged = by.severity, tuple(alerts), _wake_at(state, alerts, rules, now)
+    judged = by.severity, tuple(alerts), _wake_at(state, alerts, prospect, terms, now)
     if judged != (state.severity, state.alerts, state.wake_at):
         state = state.judged(*judged)
     if before is not None and before.wake_at == state.wake_at and before == state:
@@ -250,20 +242,24 @@ def _begin(verdict: Verdict, state: ItemState, terms: Terms, now: datetime) -> t
     return Alert(state.id, verdict.aspect, state.generation, severity, now, now, detail=detail, rung=word.rung), word
 
 
-def _wake_at(state: ItemState, alerts: Sequence[Alert], rules: Rules, now: datetime) -> datetime | None:
-    lifetime, took = _lifetime(state.observation), state.took
-    if any(alert.aspect == BLIND for alert in alerts):
-        moments, ladder = [next_blindness(lifetime, rules, now, took)], None
-    else:
-        moments = [next_change(lifetime, rules, now, took)]
-        ladder = rules.ladder_of(lifetime, took) if alerts or rules.hours else None
-    known = Severity.HEALTHY
-    for alert in alerts:
-        terms = Terms(rules, ladder if alert.aspect == EXPIRY else None)
-        moments.append(next_word(alert, state, terms, now))
-        known = alert.severity if terms.ladder else known
-    if rules.hours and ladder is not None and lifetime is not None and known < worst_hour(lifetime, rules, now, took):
-        moments.append(next_hour(rules, now))
+def _terms(prospect: Prospect, open_: Sequence[Verdict | Alert]) -> tuple[Terms, Terms]:
+    """Of any matter, and of the end of an item that can be seen."""
+    others = Terms(prospect.rules)
+    if prospect.ladder is None or any(matter.aspect == BLIND for matter in open_):
+        return others, others
+    return others, Terms(prospect.rules, prospect.ladder)
+
+
+def _wake_at(
+    state: ItemState, alerts: Sequence[Alert], prospect: Prospect, terms: tuple[Terms, Terms], now: datetime
+) -> datetime | None:
+    is_blind = any(alert.aspect == BLIND for alert in alerts)
+    moments = [prospect.next_blindness(now) if is_blind else prospect.next_change(now)]
+    moments += [next_word(alert, state, terms[alert.aspect == EXPIRY], now) for alert in alerts]
+    if prospect.rules.hours and not is_blind:
+        known = next((alert.severity for alert in alerts if alert.aspect == EXPIRY), Severity.HEALTHY)
+        if known < prospect.worst_hour(now):
+            moments.append(prospect.next_hour(now))
     return earliest(*moments)
 
 

@@ -139,7 +139,7 @@ def _daily(day: int, hours: str) -> Span:
     if not dash:
         raise ValueError(f"`{hours}` has no end: {_FORM}")
     opens, closes = _clock(start), _clock(end)
-    if opens == closes:
+    if opens >= closes and not (opens - closes) % _DAY:  # also 24:00-00:00
         raise ValueError("it ends when it begins; for the whole day write 00:00-24:00")
     return Span(day, opens, closes if closes > opens else closes + _DAY)
 

@@ -135,7 +135,7 @@ class Ledger:
             )
         )
         for state in (*changed, *judged):
-            self._keep(self._stamped(state))
+            self._keep(state, with_stamps=True)
         for last in gone:
             self._drop(last.item)
         if look is not None:
@@ -230,30 +230,29 @@ class Ledger:
                 events += [replace(event, places=places) if places else event for event in step.events]
         return events
 
-    def _stamped(self, state: ItemState) -> ItemState:
-        """A delivery that was settled while the store was at work is not forgotten, nor when its cooldown ends."""
-        now = self.get(state.id)
-        stamps = {(a.aspect, a.generation): a for a in now.alerts if a.told_at or a.failed_at} if now else {}
-        alerts = tuple(_later_stamps(a, stamps.get((a.aspect, a.generation))) for a in state.alerts)
-        if now is None or alerts == state.alerts:
-            return state
-        moments = [moment for moment in (state.wake_at, now.wake_at) if moment is not None]
-        return replace(state, alerts=alerts, wake_at=min(moments, default=None))
-
-    def _keep(self, state: ItemState) -> None:
+    def _keep(self, state: ItemState, *, with_stamps: bool = False) -> None:
+        """`with_stamps`: what a delivery stamped on the known one while the store was at work is not forgotten."""
         key = _shard(state.id)
-        before = self._shards[key].get(state.id)
+        shard = self._shards[key]
+        before = shard.get(state.id)
+        if with_stamps and before is not None and state.alerts and before.alerts:
+            state = _stamped(state, before)
         self.kinship.update(before, state)
-        self._count(before, -1)
-        self._count(state, 1)
+        if before is None or before.severity is not state.severity or before.observation is not state.observation:
+            self._count(before, -1)
+            self._count(state, 1)
         self.changed.add(key)
-        self._wake(state)
+        shard[state.id] = state
+        self._wake_by(state.wake_at)
 
     def _wake(self, state: ItemState) -> None:
         """Only the time of the next evaluation is new, which is derived and not stored."""
         self._shards[_shard(state.id)][state.id] = state
-        if state.wake_at is not None and (self._next_wake is None or state.wake_at < self._next_wake):
-            self._next_wake = state.wake_at
+        self._wake_by(state.wake_at)
+
+    def _wake_by(self, moment: datetime | None) -> None:
+        if moment is not None and (self._next_wake is None or moment < self._next_wake):
+            self._next_wake = moment
 
     def _drop(self, item: ItemId) -> None:
         key = _shard(item)
@@ -279,6 +278,16 @@ def _is_judgement(before: ItemState, after: ItemState) -> bool:
     if (after.rotated_at, after.past, after.took) != (before.rotated_at, before.past, before.took):
         return False
     return not before.alerts or {a.aspect for a in before.alerts} <= {a.aspect for a in after.alerts}
+
+
+def _stamped(state: ItemState, known: ItemState) -> ItemState:
+    """With the times of delivery of what is known, nor is it forgotten when their cooldown ends."""
+    stamps = {(a.aspect, a.generation): a for a in known.alerts if a.told_at or a.failed_at}
+    alerts = tuple(_later_stamps(a, stamps.get((a.aspect, a.generation))) for a in state.alerts)
+    if alerts == state.alerts:
+        return state
+    moments = [moment for moment in (state.wake_at, known.wake_at) if moment is not None]
+    return replace(state, alerts=alerts, wake_at=min(moments, default=None))
 
 
 def _later_stamps(alert: Alert, known: Alert | None) -> Alert:

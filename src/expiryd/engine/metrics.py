@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -124,8 +125,8 @@ class Metrics:
         self._overruns.labels(collector).inc()
 
     def happened(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._events.labels(event.kind.value).inc()
+        for kind, count in Tally(event.kind for event in events).items():
+            self._events.labels(kind.value).inc(count)
 
     def delivered(self, notifier: str, at: datetime) -> None:
         self._notifications.labels(notifier, "delivered").inc()

@@ -12,13 +12,10 @@ from expiryd.core.model import EXPIRY, Basis, Finding, Lifetime, Measure, Observ
 from expiryd.core.rules import Rules
 from expiryd.core.severity import (
     NOT_YET_VALID,
+    Prospect,
     Verdict,
-    blindness,
     judge,
-    next_blindness,
-    next_change,
     overall,
-    severity_of,
 )
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -51,14 +48,14 @@ lifetimes = st.builds(Lifetime, expires_at=st.none() | near | moments, not_befor
     ],
 )
 def test_severity_goes_by_the_time_remaining_to_the_microsecond(left: timedelta, severity: Severity) -> None:
-    assert severity_of(Lifetime(NOW + left), RULES, NOW) is severity
+    assert Prospect(Lifetime(NOW + left), RULES).severity(NOW) is severity
 
 
 def test_severity_holds_from_year_1_to_year_9999() -> None:
-    assert severity_of(Lifetime(LAST), RULES, FIRST) is Severity.HEALTHY
-    assert severity_of(Lifetime(FIRST), RULES, LAST) is Severity.EXPIRED
-    assert severity_of(Lifetime(LAST), RULES, LAST) is Severity.EXPIRED
-    assert severity_of(Lifetime(LAST), Rules(critical=timedelta.max), FIRST) is Severity.CRITICAL
+    assert Prospect(Lifetime(LAST), RULES).severity(FIRST) is Severity.HEALTHY
+    assert Prospect(Lifetime(FIRST), RULES).severity(LAST) is Severity.EXPIRED
+    assert Prospect(Lifetime(LAST), RULES).severity(LAST) is Severity.EXPIRED
+    assert Prospect(Lifetime(LAST), Rules(critical=timedelta.max)).severity(FIRST) is Severity.CRITICAL
 
 
 @given(moments, rules, moments)
@@ -75,13 +72,13 @@ def test_severity_is_the_contracts_sentence(end: datetime, rules: Rules, now: da
         if remaining < rules.info
         else Severity.HEALTHY
     )
-    assert severity_of(Lifetime(end), rules, now) is expected
+    assert Prospect(Lifetime(end), rules).severity(now) is expected
 
 
 @given(moments, rules, moments, moments)
 def test_severity_never_falls_as_time_passes(end: datetime, rules: Rules, one: datetime, other: datetime) -> None:
     earlier, later = sorted((one, other))
-    assert severity_of(Lifetime(end), rules, earlier) <= severity_of(Lifetime(end), rules, later)
+    assert Prospect(Lifetime(end), rules).severity(earlier) <= Prospect(Lifetime(end), rules).severity(later)
 
 
 # ── judging ───────────────────────────────────────────────────────────────────────────────────────────
@@ -102,7 +99,7 @@ def test_each_aspect_gets_one_verdict_and_it_is_the_worst() -> None:
         ),
         measures=(Measure("disk", 91, "%", warning=90, critical=95), Measure("load", 1, warning=4)),
     )
-    assert judge(seen, RULES, NOW) == (
+    assert judge(seen, Prospect(seen.lifetime, RULES), NOW) == (
         Verdict(EXPIRY, Severity.CRITICAL),
         Verdict(NOT_YET_VALID, Severity.WARNING, "its validity has not begun"),
         Verdict("unsafe-permissions", Severity.CRITICAL, "mode 0666"),
@@ -124,13 +121,13 @@ def test_each_aspect_gets_one_verdict_and_it_is_the_worst() -> None:
 def test_a_measure_is_judged_by_its_thresholds(value: float, higher_is_worse: bool, severity: Severity) -> None:
     measure = Measure("m", value, "%", warning=90, critical=95, higher_is_worse=higher_is_worse)
     seen = Observation("a", measures=(measure,))
-    assert overall(seen, judge(seen, RULES, NOW)) is severity
+    assert overall(seen, judge(seen, Prospect(seen.lifetime, RULES), NOW)) is severity
 
 
 def test_a_validity_that_has_not_begun_warns_until_it_begins() -> None:
     seen = Observation("a", lifetime=Lifetime(NOW + 100 * DAY, not_before=NOW + DAY))
-    assert [v.aspect for v in judge(seen, RULES, NOW + DAY - TICK)] == [NOT_YET_VALID]
-    assert judge(seen, RULES, NOW + DAY) == ()
+    assert [v.aspect for v in judge(seen, Prospect(seen.lifetime, RULES), NOW + DAY - TICK)] == [NOT_YET_VALID]
+    assert judge(seen, Prospect(seen.lifetime, RULES), NOW + DAY) == ()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +144,7 @@ def test_a_validity_that_has_not_begun_warns_until_it_begins() -> None:
     ],
 )
 def test_a_credential_whose_end_nobody_knows_is_unknown_not_healthy(seen: Observation, severity: Severity) -> None:
-    assert overall(seen, judge(seen, RULES, NOW)) is severity
+    assert overall(seen, judge(seen, Prospect(seen.lifetime, RULES), NOW)) is severity
 
 
 # ── time alone ────────────────────────────────────────────────────────────────────────────────────────
@@ -158,24 +155,31 @@ def test_the_next_change_is_neither_late_nor_useless(
     lifetime: Lifetime, rules: Rules, now: datetime, data: st.DataObject
 ) -> None:
     seen = Observation("a", lifetime=lifetime)
-    said = judge(seen, rules, now)
-    change = next_change(lifetime, rules, now)
+    said = judge(seen, Prospect(seen.lifetime, rules), now)
+    change = Prospect(lifetime, rules).next_change(now)
     if change is None:
-        assert judge(seen, rules, data.draw(st.datetimes(now.replace(tzinfo=None), timezones=st.just(UTC)))) == said
-        assert judge(seen, rules, LAST) == said
+        assert (
+            judge(
+                seen,
+                Prospect(seen.lifetime, rules),
+                data.draw(st.datetimes(now.replace(tzinfo=None), timezones=st.just(UTC))),
+            )
+            == said
+        )
+        assert judge(seen, Prospect(seen.lifetime, rules), LAST) == said
         return
     assert change > now
-    assert judge(seen, rules, change) != said
-    assert judge(seen, rules, change - TICK) == said
+    assert judge(seen, Prospect(seen.lifetime, rules), change) != said
+    assert judge(seen, Prospect(seen.lifetime, rules), change - TICK) == said
     between = now + (change - now) * data.draw(st.floats(0, 1, exclude_max=True))
-    assert judge(seen, rules, min(between, change - TICK)) == said
+    assert judge(seen, Prospect(seen.lifetime, rules), min(between, change - TICK)) == said
 
 
 @given(lifetimes, rules, near | moments)
 def test_changes_come_to_an_end(lifetime: Lifetime, rules: Rules, now: datetime) -> None:
     steps = 0
     moment: datetime | None = now
-    while (moment := next_change(lifetime, rules, moment)) is not None:
+    while (moment := Prospect(lifetime, rules).next_change(moment)) is not None:
         steps += 1
         assert steps <= 5
 
@@ -184,13 +188,13 @@ def test_changes_come_to_an_end(lifetime: Lifetime, rules: Rules, now: datetime)
 def test_blindness_weighs_what_it_hides_and_says_when_it_will_weigh_more(
     lifetime: Lifetime | None, rules: Rules, now: datetime
 ) -> None:
-    weight = blindness(lifetime, rules, now)
+    weight = Prospect(lifetime, rules).blindness(now)
     end = lifetime.expires_at if lifetime else None
-    near_or_past = end is not None and severity_of(Lifetime(end), rules, now) >= Severity.CRITICAL
+    near_or_past = end is not None and Prospect(Lifetime(end), rules).severity(now) >= Severity.CRITICAL
     assert weight is (Severity.CRITICAL if near_or_past else Severity.WARNING)
-    change = next_blindness(lifetime, rules, now)
-    assert (change is None) == (blindness(lifetime, rules, LAST) is weight)
+    change = Prospect(lifetime, rules).next_blindness(now)
+    assert (change is None) == (Prospect(lifetime, rules).blindness(LAST) is weight)
     if change is not None:
         assert change > now
-        assert blindness(lifetime, rules, change - TICK) is weight
-        assert blindness(lifetime, rules, change) is Severity.CRITICAL
+        assert Prospect(lifetime, rules).blindness(change - TICK) is weight
+        assert Prospect(lifetime, rules).blindness(change) is Severity.CRITICAL

@@ -57,6 +57,7 @@ def test_a_window_is_open_when_the_clock_on_the_wall_says_so(text: str, inside: 
         ("08:00", "`08:00` has no end"),
         ("mon 08:00", "has no end"),
         ("08:00-08:00", "for the whole day write 00:00-24:00"),
+        ("24:00-00:00", "for the whole day write 00:00-24:00"),
         ("mon 08:00-mon 08:00", "for all days write 00:00-24:00"),
         ("", "write times such as"),
         ("mon, 08:00-09:00", "`mon,08:00` is no time of day"),
