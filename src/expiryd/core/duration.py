@@ -70,6 +70,8 @@ def later(start: datetime, span: timedelta) -> datetime:
 
 def in_utc(at: datetime) -> datetime:
     """The same moment in UTC; in the first and the last hours of the calendar, where it has none, the nearest."""
+    if at.tzinfo is UTC:
+        return at
     try:
         return at.astimezone(UTC)
     except OverflowError:

@@ -16,6 +16,8 @@ from expiryd.core.view import rfc3339
 from expiryd.store.port import CHANGED, Entry, Store, StoreError
 
 PAUSE = timedelta(milliseconds=500)
+WAITS = 20
+"""So many pauses, while others are at work."""
 PATIENCE = timedelta(seconds=30)
 TRIM_EVERY = timedelta(hours=1)
 MOST_ENTRIES = 50
@@ -37,12 +39,14 @@ class Auditor:
         clock: Clock,
         log: Log,
         complain: Callable[[Finding | None], Awaitable[None]],
+        is_quiet: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._trail = trail
         self._clock = clock
         self._log = log
         self._complain = complain
+        self._is_quiet = is_quiet
         self._is_open = False
         self._stopping = asyncio.Event()
         self._trimmed_at = clock.now()
@@ -55,8 +59,9 @@ class Auditor:
             pause = PAUSE
             last = self._stopping.is_set()
             try:
+                await self._await_quiet()
                 while await self.export():
-                    pass
+                    await self._await_quiet()
                 await self._trim()
                 if self._failing:
                     await self._complain(None)
@@ -122,6 +127,13 @@ class Auditor:
             self._trimmed_at = now
             if gone := await asyncio.to_thread(self._trail.trim, now):
                 self._log.info("audit.trimmed", files=gone)
+
+    async def _await_quiet(self) -> None:
+        """Judging comes first: while there is much of it, what is on record waits in the store, though not for long."""
+        for _ in range(WAITS):
+            if self._is_quiet() or self._stopping.is_set():
+                return
+            await self._doze(PAUSE)
 
     async def _doze(self, pause: timedelta) -> None:
         async with asyncio.TaskGroup() as group:

@@ -232,7 +232,7 @@ class Ledger:
 
     def _keep(self, state: ItemState, *, with_stamps: bool = False) -> None:
         """`with_stamps`: what a delivery stamped on the known one while the store was at work is not forgotten."""
-        key = _shard(state.id)
+        key = _shard_of(state)
         shard = self._shards[key]
         before = shard.get(state.id)
         if with_stamps and before is not None and state.alerts and before.alerts:
@@ -247,7 +247,7 @@ class Ledger:
 
     def _wake(self, state: ItemState) -> None:
         """Only the time of the next evaluation is new, which is derived and not stored."""
-        self._shards[_shard(state.id)][state.id] = state
+        self._shards[_shard_of(state)][state.id] = state
         self._wake_by(state.wake_at)
 
     def _wake_by(self, moment: datetime | None) -> None:
@@ -306,3 +306,7 @@ def _latest(*moments: datetime | None) -> datetime | None:
 
 def _shard(item: ItemId) -> Shard:
     return collector_of(item), hash(item) % SHARDS
+
+
+def _shard_of(state: ItemState) -> Shard:
+    return state.collector, hash(state.id) % SHARDS

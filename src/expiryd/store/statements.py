@@ -58,13 +58,8 @@ def _upsert_alert(database: str) -> Upsert:
     return _overwrite(statement, alert, special | {"paged_at": _paged(statement)})
 
 
-def _judgement(_: str) -> Update:
-    return update(item).where(item.c.item == bindparam("of_item")).values(severity=bindparam("is_now"))
-
-
 remember_items = Bulk(lambda database: upsert(database, item), tuple(item.c.keys()))
 remember_alerts = Bulk(_upsert_alert, tuple(alert.c.keys()))
-judge_items = Bulk(_judgement, ("is_now", "of_item"))
 note_events = Bulk(lambda _: insert(event), tuple(event.c.keys()))
 
 

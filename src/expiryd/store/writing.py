@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
@@ -12,12 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from expiryd.core.model import Event, ItemState
 from expiryd.core.silencing import Silence
 from expiryd.store import journaling, statements
+from expiryd.store.bulk import update_among
 from expiryd.store.codec import alert_row, event_row, item_row, look_row, silence_row
 from expiryd.store.port import Fate, Look, Outcome, Settlement
 from expiryd.store.schema import (
     alert,
     collector,
     installation,
+    item,
     key,
     look,
     owed,
@@ -42,7 +45,11 @@ async def remember(connection: AsyncConnection, states: Sequence[ItemState]) -> 
 
 async def rejudge(connection: AsyncConnection, states: Sequence[ItemState]) -> None:
     """Their severity, and alerts that are new or changed."""
-    await statements.judge_items(connection, ((int(state.severity), key(state.id)) for state in states))
+    by_severity: defaultdict[int, list[str]] = defaultdict(list)
+    for state in states:
+        by_severity[int(state.severity)].append(key(state.id))
+    for severity, keys in by_severity.items():
+        await update_among(connection, item.c.severity, severity, item.c.item, keys)
     await _remember_alerts(connection, states)
 
 
