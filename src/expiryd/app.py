@@ -169,7 +169,12 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
         keeping = Keeping(age=kept.audit, total_bytes=kept.audit_size)
         trail = Trail(state_dir / AUDIT, derive_key(load_fingerprint_key(key_dir)), keeping)
         daemon.auditor = Auditor(
-            store, trail, daemon.clock, logger, daemon.complain_of_trail, lambda: not daemon.ledger.lock.locked()
+            store,
+            trail,
+            daemon.clock,
+            logger,
+            daemon.complain_of_trail,
+            is_quiet=lambda: not daemon.ledger.lock.locked(),
         )
     await daemon.prepare(config)
     stack.push_async_callback(daemon.stop, config.daemon.drain)

@@ -39,6 +39,7 @@ class Auditor:
         clock: Clock,
         log: Log,
         complain: Callable[[Finding | None], Awaitable[None]],
+        *,
         is_quiet: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store

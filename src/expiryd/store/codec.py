@@ -33,7 +33,7 @@ from expiryd.core.model import (
 )
 from expiryd.core.silencing import Silence
 from expiryd.store.port import Entry, Look, Outcome, Parcel
-from expiryd.store.schema import escape, from_micros, key, shorten, to_micros
+from expiryd.store.schema import escape, from_micros, key, shorten, to_micros, unescape
 
 _MICROSECOND = timedelta(microseconds=1)
 _SEVERITY = {int(severity): severity for severity in Severity}
@@ -99,28 +99,28 @@ def item_row(state: ItemState) -> Values:
 
 def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemState:
     detail = json.loads(row.detail) if row.detail != "{}" else {}
-    collector = intern(detail.get("collector", row.collector))
-    item = ItemId(detail.get("item", row.item))
+    collector = intern(detail.get("collector") or unescape(row.collector))
+    item = ItemId(detail.get("item") or unescape(row.item))
     local = detail.get("id")
     return ItemState(
         id=item,
         collector=collector,
         observation=Observation(
             id=item[len(collector) + 1 :] if local is None else local,
-            kind=intern(row.kind),
-            title=row.title,
+            kind=intern(unescape(row.kind)),
+            title=unescape(row.title),
             lifetime=_lifetime(row, detail),
-            generation=row.generation,
+            generation=unescape(row.generation),
             findings=tuple(Finding(code, _SEVERITY[level], text) for code, level, text in detail.get("findings", ())),
             measures=tuple(Measure(*measure) for measure in detail.get("measures", ())),
-            traits=memo.traits(row.category, row.owner, row.traits),
+            traits=memo.traits(unescape(row.category), unescape(row.owner), row.traits),
             fingerprint=detail.get("fingerprint", ""),
             identity=detail.get("identity", ""),
             served=tuple(_served(*served) for served in detail.get("served", ())),
         ),
         severity=_SEVERITY[row.severity],
-        first_seen=memo.moment(row.first_seen),
-        rotated_at=row.rotated_at,
+        first_seen=memo.moment(from_micros(row.first_seen)),
+        rotated_at=moment(row.rotated_at),
         blind_looks=row.blind_looks,
         alerts=tuple(_alert(alert, item) for alert in alerts),
         past=tuple(_generation(*was) for was in detail.get("past", ())),
@@ -152,6 +152,11 @@ def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else to_micros(moment)
 
 
+def moment(micros: int | None) -> datetime | None:
+    """As it is stored, to itself."""
+    return None if micros is None else from_micros(micros)
+
+
 def _encode_known(**values: Any) -> str:
     known = {key: value for key, value in values.items() if value is not None}
     return _encode(known) if known else "{}"
@@ -181,8 +186,8 @@ def _lifetime(row: Row[Any], detail: Mapping[str, Any]) -> Lifetime | None:
         return None
     not_before, span = detail.get("not_before"), detail.get("span")
     return Lifetime(
-        expires_at=row.expires_at,
-        issued_at=row.issued_at,
+        expires_at=moment(row.expires_at),
+        issued_at=moment(row.issued_at),
         not_before=None if not_before is None else from_micros(not_before),
         basis=_BASIS[row.basis],
         span=None if span is None else timedelta(microseconds=span),
@@ -241,17 +246,17 @@ def alert_row(alert: Alert, place: int) -> Values:
 def _alert(row: Row[Any], item: ItemId) -> Alert:
     return Alert(
         item=item,
-        aspect=intern(row.aspect),
-        generation=row.generation,
+        aspect=intern(unescape(row.aspect)),
+        generation=unescape(row.generation),
         severity=_SEVERITY[row.severity],
-        opened_at=row.opened_at,
-        asked_at=row.asked_at,
-        told_at=row.told_at,
-        failed_at=row.failed_at,
-        detail=row.detail,
-        rung=intern(row.rung),
-        risen_at=row.risen_at,
-        paged_at=row.paged_at,
+        opened_at=from_micros(row.opened_at),
+        asked_at=from_micros(row.asked_at),
+        told_at=moment(row.told_at),
+        failed_at=moment(row.failed_at),
+        detail=unescape(row.detail),
+        rung=intern(unescape(row.rung)),
+        risen_at=moment(row.risen_at),
+        paged_at=moment(row.paged_at),
         escalated=row.escalated,
         ack=None if row.ack is None else _ack(*json.loads(row.ack)),
     )
@@ -309,11 +314,11 @@ def event_of(row: Row[Any], memo: Memo) -> Event:
     basis, traits = payload.get("basis"), payload.get("traits")
     return Event(
         kind=EventKind(row.kind),
-        at=memo.moment(row.at),
-        item=ItemId(payload.get("item", row.item)),
+        at=memo.moment(from_micros(row.at)),
+        item=ItemId(payload.get("item") or unescape(row.item)),
         collector=intern(payload["collector"]),
-        aspect=intern(payload.get("aspect", row.aspect)),
-        generation=row.generation,
+        aspect=intern(payload.get("aspect") or unescape(row.aspect)),
+        generation=unescape(row.generation),
         severity=_SEVERITY[row.severity],
         before=_SEVERITY[payload["before"]],
         title=payload["title"],
@@ -336,10 +341,10 @@ def parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
         notifier=notifier,
         event=event_of(row, memo),
         attempts=row.attempts,
-        created_at=memo.moment(row.created_at),
-        batch=row.batch,
+        created_at=memo.moment(from_micros(row.created_at)),
+        batch=None if row.batch is None else unescape(row.batch),
         told=bool(row.told),
-        reason=row.reason,
+        reason=unescape(row.reason),
     )
 
 
@@ -384,15 +389,16 @@ def silence_of(row: Row[Any]) -> Silence:
 # ── the audit trail ───────────────────────────────────────────────────────────────────────────────────
 
 
-def entry_row(entry: Entry) -> dict[str, Any]:
-    return {
-        "at": entry.at,
-        "actor": entry.actor,
-        "action": entry.action,
-        "item": entry.item,
-        "detail": _encode(dict(entry.detail)) if entry.detail else "{}",
-    }
+def entry_row(entry: Entry) -> Values:
+    return (
+        to_micros(entry.at),
+        escape(entry.actor),
+        escape(entry.action),
+        escape(entry.item),
+        _encode(dict(entry.detail)) if entry.detail else "{}",
+    )
 
 
 def entry_of(row: Row[Any]) -> Entry:
-    return Entry(row.at, row.actor, row.action, row.item, json.loads(row.detail), row.seq)
+    actor, action, about = unescape(row.actor), unescape(row.action), unescape(row.item)
+    return Entry(from_micros(row.at), actor, action, about, json.loads(row.detail), row.seq)

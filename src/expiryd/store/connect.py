@@ -9,13 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, NullPool, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from expiryd.store.inline import InlineConnection
 from expiryd.store.port import StoreError
 
+READERS = 4
 _DAEMON_LOCK = 0x65787069  # "expi"; the second half of the key is the schema, so two schemas hold two daemons
 _SERVER_OPTIONS = (
     # a session whose client is gone ends within a minute, and with it the lock that keeps a second daemon out
@@ -34,9 +33,9 @@ class Database:
     """
 
     name: str
-    writer: AsyncEngine
-    reader: AsyncEngine
-    migrator: AsyncEngine
+    writer: Engine
+    reader: Engine
+    migrator: Engine
     secrets: tuple[str, ...] = ()
     file: Path | None = None
 
@@ -47,9 +46,9 @@ class Database:
         error: type[Exception] = driver.Error
         return error
 
-    async def dispose(self) -> None:
+    def dispose(self) -> None:
         for engine in (self.reader, self.migrator, self.writer):  # the writer last: it tidies the log away
-            await engine.dispose()
+            engine.dispose()
 
 
 def database_url(file: Path) -> str:
@@ -84,15 +83,12 @@ def _sqlite(url: URL, busy_timeout: timedelta, private: bool) -> Database:
     if url.database in (None, "", ":memory:"):
         raise StoreError("daemon.database must name a file: sqlite:////path/to/file")
     file = Path(url.database or "")
-    url = URL.create("sqlite+aiosqlite", database=str(file))
+    url = URL.create("sqlite", database=str(file))
     patience = f"PRAGMA busy_timeout={busy_timeout // timedelta(milliseconds=1)}"
-
-    async def inline(*_: Any, **__: Any) -> InlineConnection:
-        return InlineConnection(file)
-
-    how: dict[str, Any] = {"async_creator": inline} if private else {"connect_args": {"isolation_level": None}}
+    # a connection is used by one thread at a time, though not always by the same
+    how: dict[str, Any] = {"connect_args": {"isolation_level": None, "check_same_thread": False}}
     writer = _engine(url, pool_size=1, max_overflow=0, **how)
-    reader = _engine(url, pool_size=2, max_overflow=2, **how)
+    reader = _engine(url, pool_size=READERS, max_overflow=0, **how)
     migrator = _engine(url, poolclass=NullPool, **how)
     # auto_vacuum counts only for a file without tables, so it comes first: what is pruned can be given back then
     durable = (
@@ -120,8 +116,8 @@ def create_file(file: Path) -> None:
     os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _begin(engine: AsyncEngine, statement: str) -> None:
-    @event.listens_for(engine.sync_engine, "begin")
+def _begin(engine: Engine, statement: str) -> None:
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
@@ -143,7 +139,11 @@ def _postgresql(url: URL, exclusive: bool) -> Database:
     keep = {"pool_pre_ping": True, "pool_recycle": -1 if exclusive else 1800}
     writer = _engine(url, pool_size=1, max_overflow=0, connect_args=_arguments(url), **keep)
     reader = _engine(
-        url, pool_size=2, max_overflow=2, connect_args=_arguments(url, "-c default_transaction_read_only=on"), **keep
+        url,
+        pool_size=READERS,
+        max_overflow=0,
+        connect_args=_arguments(url, "-c default_transaction_read_only=on"),
+        **keep,
     )
     migrator = _engine(url, poolclass=NullPool, connect_args=_arguments(url))
     if exclusive:
@@ -162,10 +162,10 @@ def _arguments(url: URL, *options: str) -> dict[str, Any]:
     }
 
 
-def _prepare_alone(engine: AsyncEngine, name: str) -> None:
+def _prepare_alone(engine: Engine, name: str) -> None:
     """The lock lives and dies with the one connection that writes: whoever has lost it cannot write either."""
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
         with ExitStack() as undo:
             undo.callback(connection.close)
@@ -185,13 +185,13 @@ def _prepare_alone(engine: AsyncEngine, name: str) -> None:
 # ── both ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _engine(url: URL, **options: Any) -> AsyncEngine:
+def _engine(url: URL, **options: Any) -> Engine:
     # parameters are titles and reasons: they have no place in an error's text
-    return create_async_engine(url, hide_parameters=True, **options)
+    return create_engine(url, hide_parameters=True, **options)
 
 
-def _prepare(engine: AsyncEngine, *statements: str) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
+def _prepare(engine: Engine, *statements: str) -> None:
+    @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
         with ExitStack() as undo:
             undo.callback(connection.close)

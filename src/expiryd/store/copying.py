@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,18 +26,21 @@ async def copy_state(url: str, file: Path) -> None:
     store = SqlStore(database_url(file))
     await store.open()
     await store.aclose()
+    await asyncio.to_thread(_copy, url, file)
+
+
+def _copy(url: str, file: Path) -> None:
     source, target = reach(url, _PATIENCE, exclusive=False), reach(database_url(file), _PATIENCE, exclusive=True)
     try:
-        async with source.reader.connect() as there, target.migrator.begin() as here:
+        with source.reader.connect() as there, target.migrator.begin() as here:
             # one moment for all tables: rows that refer to each other stay together
-            await there.execution_options(isolation_level="REPEATABLE READ")
-            await here.execute(delete(installation))
+            there.execution_options(isolation_level="REPEATABLE READ")
+            here.execute(delete(installation))
             for table in metadata.sorted_tables:
-                rows = await there.stream(select(table).execution_options(yield_per=_PAGE))
-                async for page in rows.partitions():
-                    await here.execute(insert(table), [dict(row._mapping) for row in page])
+                for page in there.execute(select(table).execution_options(yield_per=_PAGE)).partitions():
+                    here.execute(insert(table), [dict(row._mapping) for row in page])
     except (SQLAlchemyError, OSError, source.driver_error) as error:
         raise explain(error, source.name, source.secrets) from None
     finally:
-        await source.dispose()
-        await target.dispose()
+        source.dispose()
+        target.dispose()

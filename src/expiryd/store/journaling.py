@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row
 
 from expiryd.core.model import Event
+from expiryd.store import statements
 from expiryd.store.codec import entry_row
 from expiryd.store.port import CHANGED, Entry, Fate, Look, Settlement
-from expiryd.store.schema import event, journal, owed, parcel
+from expiryd.store.schema import unescape
 
 SYSTEM = "system"
 MOST_NAMED = 50
@@ -24,55 +24,47 @@ _ACTIONS = {
 }
 
 
-async def enter(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-    if entries:
-        await connection.execute(insert(journal), [entry_row(entry) for entry in entries])
+def enter(connection: Connection, entries: Iterable[Entry]) -> None:
+    statements.note_entries(connection, map(entry_row, entries))
 
 
-async def happened(connection: AsyncConnection, events: Sequence[tuple[Event, tuple[str, ...]]], ids: range) -> None:
+def happened(connection: Connection, events: Sequence[tuple[Event, tuple[str, ...]]], ids: range) -> None:
     """One entry for all events of a chunk: whoever reads it asks for them by their numbers."""
     numbers = {"events": [ids.start, ids.stop - 1]}
-    await enter(connection, [Entry(events[0][0].at, SYSTEM, CHANGED, detail=numbers)])
+    enter(connection, [Entry(events[0][0].at, SYSTEM, CHANGED, detail=numbers)])
 
 
-async def looked(connection: AsyncConnection, look: Look) -> None:
+def looked(connection: Connection, look: Look) -> None:
     detail: dict[str, Any] = {"outcome": look.outcome.value, "count": look.items}
     if look.reason:
         detail["reason"] = look.reason
-    await enter(connection, [Entry(look.finished_at, SYSTEM, "look.ended", look.collector, detail)])
+    enter(connection, [Entry(look.finished_at, SYSTEM, "look.ended", look.collector, detail)])
 
 
-async def settled(connection: AsyncConnection, notifier: str, ids: Sequence[int], by: Settlement) -> None:
+def settled(connection: Connection, notifier: str, ids: Sequence[int], by: Settlement) -> None:
     """To be called before the parcels are settled."""
     said = {"proof": by.proof, "reason": by.reason}
-    await _record(connection, notifier, ids, Entry(by.at, SYSTEM, _ACTIONS[by.fate], detail=said))
+    found = statements.in_hand(connection, ids=ids, notifier=notifier).all()
+    _record(connection, notifier, found, Entry(by.at, SYSTEM, _ACTIONS[by.fate], detail=said))
 
 
-async def held(
-    connection: AsyncConnection, notifier: str, ids: Sequence[int], at: datetime, detail: Mapping[str, str]
-) -> None:
+def held(connection: Connection, notifier: str, ids: Sequence[int], at: datetime, detail: Mapping[str, str]) -> None:
     """To be called before the parcels are held. One that is held again for the same reason is no news."""
-    await _record(connection, notifier, ids, Entry(at, SYSTEM, "message.held", detail=detail), detail["reason"])
+    found = statements.in_hand_anew(connection, ids=ids, notifier=notifier, known=detail["reason"]).all()
+    _record(connection, notifier, found, Entry(at, SYSTEM, "message.held", detail=detail))
 
 
-async def _record(
-    connection: AsyncConnection, notifier: str, ids: Sequence[int], entry: Entry, known: str | None = None
-) -> None:
-    mine = select(parcel.c.event, event.c.item).join_from(parcel, event)
-    mine = mine.where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed).order_by(parcel.c.event)
-    if known is not None:
-        mine = mine.where(parcel.c.reason != known)
-    rows = (await connection.execute(mine)).all()
-    if not rows:
+def _record(connection: Connection, notifier: str, found: Sequence[Row[Any]], entry: Entry) -> None:
+    if not found:
         return
-    items = list(dict.fromkeys(row.item for row in rows))
+    items = list(dict.fromkeys(unescape(row.item) for row in found))
     detail: dict[str, Any] = {"notifier": notifier, **{key: value for key, value in entry.detail.items() if value}}
-    detail["events"] = _ranges(row.event for row in rows)
+    detail["events"] = _ranges(row.event for row in found)
     if len(items) > 1:
         detail["items"] = items[:MOST_NAMED]
         detail["count"] = len(items)
     alone = items[0] if len(items) == 1 else ""
-    await enter(connection, [Entry(entry.at, entry.actor, entry.action, alone, detail)])
+    enter(connection, [Entry(entry.at, entry.actor, entry.action, alone, detail)])
 
 
 def _ranges(numbers: Iterable[int]) -> list[list[int]]:

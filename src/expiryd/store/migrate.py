@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from expiryd.store import schema
 from expiryd.store.port import StoreError
@@ -33,26 +32,26 @@ class History:
 HISTORY = History(schema.metadata, ("0001", "0002"), Path(__file__).parent / "migrations")
 
 
-async def ensure_schema(connection: AsyncConnection, database: str, history: History = HISTORY) -> None:
+def ensure_schema(connection: Connection, database: str, history: History = HISTORY) -> None:
     """In the connection's transaction. Raises StoreError, having changed nothing, for a schema that is not ours.
 
     A new database is made in one go: alembic, slow to import, is loaded only to migrate an older one.
     """
     if connection.dialect.name == "postgresql":
-        await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    revision = await connection.run_sync(_revision)
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    revision = _revision(connection)
     if revision == history.revisions[-1]:
         return
     if revision in history.revisions:
-        await connection.run_sync(_upgrade, history)
+        _upgrade(connection, history)
     elif revision is not None:
         raise StoreError(
             f"{database} has schema {revision!r}, which this version of expiryd does not know: it was written by a "
             "newer one. Install that version again, or restore a backup made before the upgrade. Nothing was changed"
         )
     else:
-        await connection.run_sync(_create, database, history)
+        _create(connection, database, history)
 
 
 def _revision(connection: Connection) -> str | None:

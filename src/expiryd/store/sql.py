@@ -7,46 +7,44 @@ import os
 import sqlite3
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from expiryd.core.model import ItemId, ItemState, Severity
 from expiryd.core.silencing import Silence
 from expiryd.core.storm import Open, Sent
 from expiryd.core.view import rfc3339
 from expiryd.store import journaling, statements, writing
-from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, parcel_of, silence_of
+from expiryd.store.codec import Memo, entry_of, event_of, item_state, look_of, moment, parcel_of, silence_of
 from expiryd.store.connect import create_file, reach
 from expiryd.store.migrate import ensure_schema
 from expiryd.store.port import Change, Entry, EventRecord, Fate, Known, Outbox, Parcel, Settlement, StoreError
 from expiryd.store.schema import (
-    alert,
     collector,
     event,
+    from_micros,
     installation,
-    item,
-    journal,
+    key,
     look,
     owed,
     parcel,
-    shorten,
     silence,
     thread,
-    trail,
+    unescape,
 )
-from expiryd.store.trouble import explain
-from expiryd.store.unbroken import unbroken
+from expiryd.store.transactions import Transactions, reads, writes
 
 T = TypeVar("T")
-_CHUNK = 500
+_ROWS = 500
+"""Written by one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
+_IDS = 5000
 _PAGE = 2000
+_NEWEST = (1 << 63) - 1
 _INCREMENTAL = 2
 _MOST_PAGES = 20_000
 """So many are given back at once: others wait for the writer meanwhile."""
@@ -74,7 +72,7 @@ class SqlStore:
     ) -> None:
         self._database = reach(url, busy_timeout, exclusive, private)
         self._exclusive = exclusive
-        self.works: set[asyncio.Task[Any]] = set()
+        self.transactions = Transactions(self._database, inline=private)
 
     @property
     def name(self) -> str:
@@ -83,304 +81,277 @@ class SqlStore:
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────
 
-    @unbroken
     async def open(self) -> None:
-        async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._database.dispose)
-            with self._explained():
+        await self.transactions.run(self._open)
+
+    def _open(self) -> None:
+        with ExitStack() as undo:
+            undo.callback(self._database.dispose)
+            with self.transactions.explained():
                 if self._database.file is not None:
                     create_file(self._database.file)
-                async with self._database.writer.connect():  # takes the daemon's lock before anything is changed
+                with self._database.writer.connect():  # takes the daemon's lock before anything is changed
                     pass
-                async with self._database.migrator.begin() as connection:
-                    await ensure_schema(connection, self.name)
-                    if not (await connection.execute(select(installation.c.id))).first():
-                        row = {"id": uuid.uuid4().hex, "last_event": 0}
-                        await connection.execute(insert(installation), row)
+                with self._database.migrator.begin() as connection:
+                    ensure_schema(connection, self.name)
+                    if not connection.execute(select(installation.c.id)).first():
+                        connection.execute(insert(installation), {"id": uuid.uuid4().hex, "last_event": 0})
             undo.pop_all()
 
     async def aclose(self) -> None:
-        if self.works:
-            await asyncio.wait(self.works)
-        with self._explained():
-            await self._database.dispose()
+        await self.transactions.aclose()
 
-    @unbroken
-    async def ping(self) -> None:
-        async with self._write() as connection:
-            await connection.execute(update(installation).values(id=installation.c.id))
+    @writes
+    def ping(self, connection: Connection) -> None:
+        connection.execute(update(installation).values(id=installation.c.id))
 
     # ── items ─────────────────────────────────────────────────────────────────────────────────────────
 
-    @unbroken
     async def load(self) -> Known:
         if self._exclusive:
             await self._release()
-        memo, items, last = Memo(), list[ItemState](), None
-        async with self._read() as connection:
-            id_ = (await connection.execute(select(installation.c.id))).scalar_one()
-            alerts = defaultdict(list)
-            for row in await connection.execute(select(alert).order_by(alert.c.item, alert.c.place)):
-                alerts[row.item].append(row)
-            while page := (await connection.execute(statements.items_after(last, _PAGE))).all():
-                items += [item_state(row, alerts.get(row.item, ()), memo) for row in page]
-                last = page[-1].item
-            looks = (await connection.execute(select(collector))).all()
+        return await self._load()
+
+    @writes
+    def _release(self, connection: Connection) -> None:
+        """Nobody else works with this store, so whoever leased these has died. They were due, so they are due now."""
+        left = update(parcel).where(parcel.c.fate == Fate.LEASED, owed)
+        connection.execute(left.values(fate=Fate.PENDING, due_at=parcel.c.created_at))
+
+    @reads
+    def _load(self, connection: Connection) -> Known:
+        memo, items = Memo(), list[ItemState]()
+        alerts = defaultdict(list)
+        for row in statements.alerts_by_item(connection):
+            alerts[row.item].append(row)
+        page = statements.items_first(connection, limit=_PAGE).all()
+        while page:
+            items += [item_state(row, alerts.get(row.item, ()), memo) for row in page]
+            page = statements.items_after(connection, last=unescape(page[-1].item), limit=_PAGE).all()
+        looks = connection.execute(select(collector)).all()
         return Known(
-            installation=id_,
+            installation=connection.execute(select(installation.c.id)).scalar_one(),
             items=items,
             last_looks={row.collector: look_of(row) for row in looks},
             last_good={row.collector: row.good_at for row in looks if row.good_at is not None},
         )
 
-    @unbroken
-    async def commit(self, change: Change) -> None:
-        async with self._write() as connection:
-            for ids in _chunks(change.forgotten):
-                await connection.execute(delete(item).where(item.c.item.in_(ids)))
-            # the last word on an item counts
-            for states in _chunks(list({state.id: state for state in change.items}.values())):
-                await writing.remember(connection, states)
-            for states in _chunks(change.judged):
-                await writing.rejudge(connection, states)
-            for events in _chunks(change.events):
-                await writing.owe(connection, events, change.due)
-            if change.look is not None:
-                await writing.note(connection, change.look)
-            for entries in _chunks(change.journal):
-                await journaling.enter(connection, entries)
-            await writing.keep_silences(connection, change.silences)
+    @writes
+    def commit(self, connection: Connection, change: Change) -> None:
+        for ids in _chunks(change.forgotten, _IDS):
+            statements.forget_items(connection, items=[key(item) for item in ids])
+        # the last word on an item counts
+        for states in _chunks(list({state.id: state for state in change.items}.values())):
+            writing.remember(connection, states)
+        for states in _chunks(change.judged):
+            writing.rejudge(connection, states)
+        for events in _chunks(change.events):
+            writing.owe(connection, events, change.due)
+        if change.look is not None:
+            writing.note(connection, change.look)
+        for entries in _chunks(change.journal):
+            journaling.enter(connection, entries)
+        writing.keep_silences(connection, change.silences)
 
     # ── the outbox ────────────────────────────────────────────────────────────────────────────────────
 
-    @unbroken
-    async def next_due(self, notifier: str) -> datetime | None:
-        async with self._read() as connection:
-            mine = select(func.min(parcel.c.due_at)).where(parcel.c.notifier == notifier, owed)
-            moment: datetime | None = await connection.scalar(mine)
-            return moment
+    @reads
+    def next_due(self, connection: Connection, notifier: str) -> datetime | None:
+        return moment(statements.next_due(connection, notifier=notifier).scalar_one())
 
-    @unbroken
-    async def lease(
-        self, notifier: str, now: datetime, until: datetime, *, horizon: datetime | None = None, limit: int = 5000
+    @writes
+    def lease(
+        self,
+        connection: Connection,
+        notifier: str,
+        now: datetime,
+        until: datetime,
+        *,
+        horizon: datetime | None = None,
+        limit: int = 5000,
     ) -> Sequence[Parcel]:
+        asked = {"notifier": notifier, "now": now, "limit": limit}
+        if horizon is None:
+            found = statements.takeable(connection, **asked)
+        else:
+            found = statements.takeable_soon(connection, **asked, horizon=horizon)
         memo, taken = Memo(), list[Parcel]()
-        async with self._write() as connection:
-            ids = (await connection.scalars(statements.takeable(notifier, now, horizon, limit))).all()
-            for chunk in _chunks(ids):
-                lease = update(parcel).where(parcel.c.id.in_(chunk))
-                await connection.execute(lease.values(fate=Fate.LEASED, due_at=until, attempts=parcel.c.attempts + 1))
-                rows = await connection.execute(statements.parcels(chunk))
-                taken += [parcel_of(row, notifier, memo) for row in rows]
+        for ids in _chunks(found.scalars().all(), _IDS):
+            statements.lease(connection, ids=ids, until=until)
+            taken += [parcel_of(row, notifier, memo) for row in statements.parcels(connection, ids=ids)]
         return taken
 
-    @unbroken
-    async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
-        async with self._write() as connection:
-            for ids in _chunks(parcels):
-                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
-                await connection.execute(mine.values(batch=batch, due_at=until))
-
-    @unbroken
-    async def settle(self, notifier: str, settlements: Sequence[Settlement], *, journal: Sequence[Entry] = ()) -> None:
-        async with self._write() as connection:
-            await journaling.enter(connection, journal)
-            for settlement in settlements:
-                for ids in _chunks(settlement.parcels):
-                    await writing.settle(connection, notifier, ids, settlement)
-                await writing.keep_thread(connection, notifier, settlement)
-
-    @unbroken
-    async def postpone(
-        self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None
+    @writes
+    def dispatch(
+        self, connection: Connection, notifier: str, parcels: Sequence[int], batch: str, until: datetime
     ) -> None:
-        async with self._write() as connection:
-            for ids in _chunks(parcels):
-                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
-                await connection.execute(mine.values(fate=Fate.PENDING, due_at=due, reason=reason, batch=batch))
+        for ids in _chunks(parcels, _IDS):
+            statements.dispatch(connection, notifier=notifier, ids=ids, key=batch, until=until)
 
-    @unbroken
-    async def hold(self, notifier: str, parcels: Sequence[int], until: datetime, reason: str, *, at: datetime) -> None:
+    @writes
+    def settle(
+        self,
+        connection: Connection,
+        notifier: str,
+        settlements: Sequence[Settlement],
+        *,
+        journal: Sequence[Entry] = (),
+    ) -> None:
+        journaling.enter(connection, journal)
+        for settlement in settlements:
+            for ids in _chunks(settlement.parcels, _IDS):
+                writing.settle(connection, notifier, ids, settlement)
+            writing.keep_thread(connection, notifier, settlement)
+
+    @writes
+    def postpone(  # noqa: PLR0917 - one of them is the connection
+        self,
+        connection: Connection,
+        notifier: str,
+        parcels: Sequence[int],
+        due: datetime,
+        reason: str,
+        batch: str | None,
+    ) -> None:
+        for ids in _chunks(parcels, _IDS):
+            statements.postpone(connection, notifier=notifier, ids=ids, due=due, why=reason, key=batch)
+
+    @writes
+    def hold(
+        self,
+        connection: Connection,
+        notifier: str,
+        parcels: Sequence[int],
+        until: datetime,
+        reason: str,
+        *,
+        at: datetime,
+    ) -> None:
         detail = {"reason": reason, "until": rfc3339(until) or ""}
-        async with self._write() as connection:
-            for ids in _chunks(parcels):
-                await journaling.held(connection, notifier, ids, at, detail)
-                mine = update(parcel).where(parcel.c.id.in_(ids), parcel.c.notifier == notifier, owed)
-                tried = {"attempts": parcel.c.attempts - 1, "created_at": until, "batch": None}
-                await connection.execute(mine.values(fate=Fate.PENDING, due_at=until, reason=reason, **tried))
+        for ids in _chunks(parcels, _IDS):
+            journaling.held(connection, notifier, ids, at, detail)
+            statements.hold(connection, notifier=notifier, ids=ids, until=until, why=reason)
 
-    @unbroken
-    async def hasten(self, now: datetime, reason: str) -> None:
+    @writes
+    def hasten(self, connection: Connection, now: datetime, reason: str) -> None:
         held = (owed, parcel.c.fate == Fate.PENDING, parcel.c.created_at > now, parcel.c.reason.startswith(reason))
-        async with self._write() as connection:
-            await connection.execute(update(parcel).where(*held).values(due_at=now, created_at=now))
+        connection.execute(update(parcel).where(*held).values(due_at=now, created_at=now))
 
-    @unbroken
-    async def silences(self) -> Sequence[Silence]:
-        async with self._read() as connection:
-            rows = await connection.execute(select(silence).order_by(silence.c.ends_at, silence.c.id))
-            return [silence_of(row) for row in rows]
+    @reads
+    def silences(self, connection: Connection) -> Sequence[Silence]:
+        rows = connection.execute(select(silence).order_by(silence.c.ends_at, silence.c.id))
+        return [silence_of(row) for row in rows]
 
-    @unbroken
-    async def sent(self, notifier: str, since: datetime) -> Sequence[Sent]:
-        matters: defaultdict[tuple[datetime, str], set[tuple[ItemId, str]]] = defaultdict(set)
-        async with self._read() as connection:
-            for row in await connection.execute(statements.sent_matters(notifier, since)):
-                matters[row.settled_at, row.batch].add((ItemId(row.item), row.aspect))
-            rows = (await connection.execute(statements.sent(notifier, since))).all()
+    @reads
+    def sent(self, connection: Connection, notifier: str, since: datetime) -> Sequence[Sent]:
+        matters: defaultdict[tuple[int, str], set[tuple[ItemId, str]]] = defaultdict(set)
+        for row in statements.sent_matters(connection, notifier=notifier, since=since):
+            matters[row.settled_at, row.batch].add((ItemId(unescape(row.item)), unescape(row.aspect)))
         return [
             Sent(
-                r.settled_at,
-                r.batch or "",
-                frozenset(matters[r.settled_at, r.batch]),
-                Severity(r.severity),
-                r.counted > 0,
+                from_micros(row.settled_at),
+                unescape(row.batch or ""),
+                frozenset(matters[row.settled_at, row.batch]),
+                Severity(row.severity),
+                row.counted > 0,
             )
-            for r in rows
+            for row in statements.sent(connection, notifier=notifier, since=since).all()
         ]
 
-    @unbroken
-    async def conversations(self, notifier: str) -> Sequence[Open]:
-        async with self._read() as connection:
-            rows = await connection.execute(statements.conversations(notifier))
-            return [Open((ItemId(row.item), row.generation), Severity(row.severity)) for row in rows]
+    @reads
+    def conversations(self, connection: Connection, notifier: str) -> Sequence[Open]:
+        rows = statements.conversations(connection, notifier=notifier)
+        return [Open((ItemId(unescape(r.item)), unescape(r.generation)), Severity(r.severity)) for r in rows]
 
-    @unbroken
-    async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
-        asked = {(shorten(about), shorten(generation)): (about, generation) for about, generation in keys}
+    @reads
+    def threads(
+        self, connection: Connection, notifier: str, keys: Sequence[tuple[ItemId, str]]
+    ) -> Mapping[tuple[ItemId, str], str]:
+        asked = {(key(about), key(generation)): (about, generation) for about, generation in keys}
         found = {}
-        async with self._read() as connection:
-            for chunk in _chunks(list(asked)):
-                rows = await connection.execute(
-                    select(thread.c.item, thread.c.generation, thread.c.reference).where(
-                        thread.c.notifier == notifier, tuple_(thread.c.item, thread.c.generation).in_(chunk)
-                    )
-                )
-                found.update({asked[row.item, row.generation]: row.reference for row in rows})
+        for chunk in _chunks(list(asked), _IDS):
+            for row in statements.threads(connection, notifier=notifier, items=[item for item, _ in chunk]):
+                if about := asked.get((row.item, row.generation)):
+                    found[about] = unescape(row.reference)
         return found
 
     # ── what people ask ───────────────────────────────────────────────────────────────────────────────
 
-    @unbroken
-    async def outbox(self) -> Outbox:
-        async with self._read() as connection:
-            rows = (await connection.execute(statements.outbox_counts())).all()
-            oldest: datetime | None = await connection.scalar(select(func.min(parcel.c.created_at)).where(owed))
+    @reads
+    def outbox(self, connection: Connection) -> Outbox:
+        rows = connection.execute(statements.outbox_counts()).all()
+        oldest: datetime | None = connection.scalar(select(func.min(parcel.c.created_at)).where(owed))
         return Outbox(
-            counts={(row.notifier, Fate(row.fate)): row.count for row in rows},
+            counts={(row.notifier, Fate(row.fate)): row.parcels for row in rows},
             oldest=oldest,
             last_delivery={row.notifier: row.last for row in rows if row.fate == Fate.DELIVERED},
         )
 
-    @unbroken
-    async def events(self, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
+    @reads
+    def events(self, connection: Connection, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
         memo, deliveries = Memo(), defaultdict(list)
-        newest = select(event).order_by(event.c.id.desc()).limit(limit)
-        async with self._read() as connection:
-            rows = (await connection.execute(newest if before is None else newest.where(event.c.id < before))).all()
-            for ids in _chunks([row.id for row in rows]):
-                columns = (parcel.c.event, parcel.c.notifier, parcel.c.fate, parcel.c.proof, parcel.c.reason)
-                sent = select(*columns).where(parcel.c.event.in_(ids)).order_by(parcel.c.id)
-                for row in await connection.execute(sent):
-                    deliveries[row.event].append((row.notifier, Fate(row.fate), row.proof or row.reason))
+        rows = statements.events_before(connection, before=_NEWEST if before is None else before, limit=limit).all()
+        for ids in _chunks([row.id for row in rows], _IDS):
+            for row in statements.fates(connection, ids=ids):
+                said = unescape(row.proof or row.reason)
+                deliveries[row.event].append((unescape(row.notifier), Fate(row.fate), said))
         return [EventRecord(row.id, event_of(row, memo), tuple(deliveries[row.id])) for row in rows]
 
     # ── the audit trail ───────────────────────────────────────────────────────────────────────────────
 
-    @unbroken
-    async def journal(self, *, limit: int = 1000) -> Sequence[Entry]:
-        async with self._read() as connection:
-            rows = await connection.execute(select(journal).order_by(journal.c.seq).limit(limit))
-            return [entry_of(row) for row in rows]
+    @reads
+    def journal(self, connection: Connection, *, limit: int = 1000) -> Sequence[Entry]:
+        return [entry_of(row) for row in statements.entries(connection, limit=limit)]
 
-    @unbroken
-    async def journaled(self, upto: int, digest: str) -> None:
-        async with self._write() as connection:
-            await connection.execute(delete(journal).where(journal.c.seq <= upto))
-            row = {"id": 1, "seq": upto, "hash": digest}
-            await connection.execute(statements.upsert(connection.dialect.name, trail), row)
+    @writes
+    def journaled(self, connection: Connection, upto: int, digest: str) -> None:
+        statements.end_entries(connection, upto=upto)
+        statements.mark_trail(connection, id=1, seq=upto, hash=digest)
 
-    @unbroken
-    async def trail_head(self) -> tuple[int, str] | None:
-        async with self._read() as connection:
-            row = (await connection.execute(select(trail.c.seq, trail.c.hash))).first()
+    @reads
+    def trail_head(self, connection: Connection) -> tuple[int, str] | None:
+        row = statements.trail_head(connection).first()
         return None if row is None else (row.seq, row.hash)
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
 
-    @unbroken
-    async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
+    @writes
+    def prune(self, connection: Connection, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
         old_looks = select(look.c.id).where(look.c.finished_at < looks).order_by(look.c.finished_at).limit(limit)
-        gone = 0
-        async with self._write() as connection:
-            gone += (await connection.execute(delete(look).where(look.c.id.in_(old_looks)))).rowcount
-            old_threads = statements.old_threads(events, limit)
-            gone += (
-                await connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads)))
-            ).rowcount
-            over = select(silence.c.id).where(silence.c.ends_at < events).limit(limit)
-            gone += (await connection.execute(delete(silence).where(silence.c.id.in_(over)))).rowcount
-            ids = (await connection.scalars(statements.old_events(events, limit))).all()
-            for chunk in _chunks(ids):
-                gone += (await connection.execute(delete(parcel).where(parcel.c.event.in_(chunk)))).rowcount
-                gone += (await connection.execute(delete(event).where(event.c.id.in_(chunk)))).rowcount
+        old_threads = statements.old_threads(events, limit)
+        over = select(silence.c.id).where(silence.c.ends_at < events).limit(limit)
+        gone = connection.execute(delete(look).where(look.c.id.in_(old_looks))).rowcount
+        gone += connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads))).rowcount
+        gone += connection.execute(delete(silence).where(silence.c.id.in_(over))).rowcount
+        for ids in _chunks(connection.scalars(statements.old_events(events, limit)).all()):
+            gone += connection.execute(delete(parcel).where(parcel.c.event.in_(ids))).rowcount
+            gone += connection.execute(delete(event).where(event.c.id.in_(ids))).rowcount
         return gone
 
-    @unbroken
-    async def set_back(self, now: datetime, by: timedelta) -> None:
-        async with self._write() as connection:
-            for statement in statements.set_back(now, by):
-                await connection.execute(statement)
+    @writes
+    def set_back(self, connection: Connection, now: datetime, by: timedelta) -> None:
+        for statement in statements.set_back(now, by):
+            connection.execute(statement)
 
-    @unbroken
-    async def size(self) -> int | None:
+    @reads
+    def size(self, connection: Connection) -> int | None:
         if self._database.file is None:
             return None
-        async with self._read() as connection:
-            used: int = (await connection.exec_driver_sql(_BYTES_IN_USE)).scalar_one()
+        used: int = connection.exec_driver_sql(_BYTES_IN_USE).scalar_one()
         return used
 
-    @unbroken
     async def shrink(self) -> None:
-        if self._database.file is not None:
-            with self._explained():
-                await asyncio.to_thread(_shrink, self._database.file)
+        if (file := self._database.file) is not None:
+            with self.transactions.explained():
+                await self.transactions.run(lambda: _shrink(file))
 
-    @unbroken
     async def backup(self, path: Path) -> None:
         """Write a complete copy while the daemon goes on. Never overwrites; only the owner may read the copy."""
         file = self._database.file
         if file is None:
             raise StoreError(f"{self.name} is backed up with pg_dump, see docs/state.md")
-        with self._explained(f"the backup {path}"):
+        with self.transactions.explained(f"the backup {path}"):
             await asyncio.to_thread(_copy, file, path)
-
-    async def _release(self) -> None:
-        """Nobody else works with this store, so whoever leased these has died. They were due, so they are due now."""
-        async with self._write() as connection:
-            left = update(parcel).where(parcel.c.fate == Fate.LEASED, owed)
-            await connection.execute(left.values(fate=Fate.PENDING, due_at=parcel.c.created_at))
-
-    # ── connections ───────────────────────────────────────────────────────────────────────────────────
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        with self._explained():
-            async with self._database.writer.begin() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        with self._explained():
-            async with self._database.reader.begin() as connection:
-                yield connection
-
-    @contextmanager
-    def _explained(self, what: str = "") -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, OSError, self._database.driver_error) as error:
-            raise explain(error, what or self.name, self._database.secrets) from None
 
 
 def _shrink(file: Path) -> None:
@@ -411,7 +382,6 @@ def _copy(file: Path, path: Path) -> None:
         os.close(copy)
 
 
-def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Statements stay short: a cancelled task has to wait for the running one, and other work for the writer."""
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]
+def _chunks(values: Sequence[T], size: int = _ROWS) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

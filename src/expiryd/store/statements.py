@@ -1,4 +1,4 @@
-"""The statements that are more than a line, in the SQL that SQLite and PostgreSQL share."""
+"""The statements that are run all the time, in the SQL that SQLite and PostgreSQL share, and the long ones."""
 
 from __future__ import annotations
 
@@ -9,28 +9,45 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Insert,
+    Integer,
     Select,
     Table,
+    Text,
     Update,
     and_,
     bindparam,
     case,
+    delete,
     exists,
     func,
     insert,
     literal,
     or_,
     select,
+    tuple_,
     type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from expiryd.core.model import SELF, EventKind
-from expiryd.store.bulk import Bulk
 from expiryd.store.port import Fate
-from expiryd.store.schema import alert, collector, event, item, look, owed, parcel, thread
+from expiryd.store.prepared import POSTGRESQL, Prepared, Rows, among
+from expiryd.store.schema import (
+    Instant,
+    alert,
+    collector,
+    event,
+    installation,
+    item,
+    journal,
+    look,
+    owed,
+    parcel,
+    silence,
+    thread,
+    trail,
+)
 
 _CLOSING = [kind for kind in EventKind if kind.closes]
 _STAMPS = ("told_at", "failed_at")
@@ -39,16 +56,18 @@ _MATTER = ("item", "aspect", "generation")
 Upsert = postgresql.Insert | sqlite.Insert
 
 
-def upsert(database: str, table: Table) -> Upsert:
+def _moment(name: str) -> Any:
+    return bindparam(name, type_=Instant())
+
+
+_notifier = bindparam("notifier", type_=parcel.c.notifier.type)
+
+# ── what is known of items ────────────────────────────────────────────────────────────────────────────
+
+
+def _upsert(database: str, table: Table, special: Mapping[str, ColumnElement[Any]] | None = None) -> Upsert:
     """An insert that overwrites the row of the same primary key."""
-    statement = _insert(database, table)
-    return _overwrite(statement, table, {})
-
-
-def upsert_collector(database: str, table: Table) -> Upsert:
-    """A look that was not complete leaves the time of the last complete one."""
-    statement = _insert(database, table)
-    return _overwrite(statement, table, {"good_at": func.coalesce(statement.excluded.good_at, table.c.good_at)})
+    return _overwrite(_insert(database, table), table, special or {})
 
 
 def _upsert_alert(database: str) -> Upsert:
@@ -58,34 +77,19 @@ def _upsert_alert(database: str) -> Upsert:
     return _overwrite(statement, alert, special | {"paged_at": _paged(statement)})
 
 
-remember_items = Bulk(lambda database: upsert(database, item), tuple(item.c.keys()))
-remember_alerts = Bulk(_upsert_alert, tuple(alert.c.keys()))
-note_events = Bulk(lambda _: insert(event), tuple(event.c.keys()))
-
-
-def owing(notifier: str, first: int, last: int, due: datetime | None) -> Insert:
-    """A parcel for each of the events with these numbers. Without `due` each is due when it happened."""
-    columns = {
-        "event": event.c.id,
-        "notifier": literal(notifier, parcel.c.notifier.type),
-        "fate": literal(Fate.PENDING, parcel.c.fate.type),
-        "due_at": event.c.at if due is None else literal(due, parcel.c.due_at.type),
-        "attempts": literal(0),
-        "reason": literal("", parcel.c.reason.type),
-        "proof": literal("", parcel.c.proof.type),
-        "created_at": event.c.at,
-    }
-    rows = select(*columns.values()).where(event.c.id.between(first, last)).order_by(event.c.id)
-    return insert(parcel).from_select(list(columns), rows)
+def _upsert_collector(database: str) -> Upsert:
+    """A look that was not complete leaves the time of the last complete one."""
+    statement = _insert(database, collector)
+    return _overwrite(statement, collector, {"good_at": func.coalesce(statement.excluded.good_at, collector.c.good_at)})
 
 
 def _insert(database: str, table: Table) -> Upsert:
-    return postgresql.insert(table) if database == "postgresql" else sqlite.insert(table)
+    return postgresql.insert(table) if database == POSTGRESQL else sqlite.insert(table)
 
 
-def _overwrite(statement: Upsert, table: Table, special: dict[str, ColumnElement[Any]]) -> Upsert:
+def _overwrite(statement: Upsert, table: Table, special: Mapping[str, ColumnElement[Any]]) -> Upsert:
     fresh = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
-    overwriting: Upsert = statement.on_conflict_do_update(index_elements=table.primary_key, set_=fresh | special)
+    overwriting: Upsert = statement.on_conflict_do_update(index_elements=table.primary_key, set_={**fresh, **special})
     return overwriting
 
 
@@ -102,39 +106,91 @@ def _paged(statement: Upsert) -> ColumnElement[Any]:
     return case((and_(same_matter, new.paged_at.is_(None), still), old), else_=new.paged_at)
 
 
-# ── reading ───────────────────────────────────────────────────────────────────────────────────────────
+remember_items = Rows(lambda database: _upsert(database, item), item.c.keys())
+remember_alerts = Rows(_upsert_alert, alert.c.keys())
+alerts_of = Prepared(
+    lambda database: select(alert.c.item, alert.c.aspect).where(among(database, alert.c.item, "items"))
+)
+end_alerts = Prepared(
+    lambda database: delete(alert).where(
+        alert.c.aspect == bindparam("aspect", type_=Text()), among(database, alert.c.item, "items")
+    )
+)
+judge_items = Prepared(
+    lambda database: update(item).where(among(database, item.c.item, "items")).values(severity=bindparam("is_now"))
+)
+forget_items = Prepared(lambda database: delete(item).where(among(database, item.c.item, "items")))
+_items = select(item).order_by(item.c.item).limit(bindparam("limit"))
+items_first = Prepared(lambda _: _items)
+items_after = Prepared(lambda _: _items.where(item.c.item > bindparam("last")))
+alerts_by_item = Prepared(lambda _: select(alert).order_by(alert.c.item, alert.c.place))
+
+# ── what happened, and who is to be told ──────────────────────────────────────────────────────────────
+
+note_look = Prepared(lambda _: insert(look), [column.name for column in look.c if column is not look.c.id])
+note_last_look = Prepared(_upsert_collector)
+number_events = Prepared(
+    lambda _: (
+        update(installation)
+        .values(last_event=installation.c.last_event + bindparam("count", type_=Integer))
+        .returning(installation.c.last_event)
+    )
+)
+note_events = Rows(lambda _: insert(event), event.c.keys())
+note_entries = Rows(lambda _: insert(journal), [column.name for column in journal.c if column is not journal.c.seq])
 
 
-def items_after(last: str | None, limit: int) -> Select[Any]:
-    page = select(item).order_by(item.c.item).limit(limit)
-    return page if last is None else page.where(item.c.item > last)
+def _owing(_: str) -> Any:
+    columns = {
+        "event": event.c.id,
+        "notifier": bindparam("to", type_=parcel.c.notifier.type),
+        "fate": literal(Fate.PENDING, parcel.c.fate.type),
+        "due_at": func.coalesce(_moment("due"), event.c.at),
+        "attempts": literal(0),
+        "reason": literal("", parcel.c.reason.type),
+        "proof": literal("", parcel.c.proof.type),
+        "created_at": event.c.at,
+    }
+    numbered = event.c.id.between(bindparam("first"), bindparam("last"))
+    return insert(parcel).from_select(list(columns), select(*columns.values()).where(numbered).order_by(event.c.id))
 
 
-def takeable(notifier: str, now: datetime, horizon: datetime | None, limit: int) -> Select[Any]:
-    """Ids of what may be leased now, and nothing while nothing is due. Another's row is passed over, not waited for."""
-    mine = and_(parcel.c.notifier == notifier, owed)
+owe = Prepared(_owing)
+"""A parcel for each of the events with these numbers. Without `due` each is due when it happened."""
+
+# ── the outbox ────────────────────────────────────────────────────────────────────────────────────────
+
+_mine = and_(parcel.c.notifier == _notifier, owed)
+
+
+def _takeable(horizon: bool) -> Select[Any]:
     due = parcel.alias("due")
+    notifier, now, until = _notifier, _moment("now"), _moment("horizon")
     anything = exists().where(due.c.notifier == notifier, due.c.settled_at.is_(None), due.c.due_at <= now)
-    free = or_(parcel.c.fate == Fate.PENDING, parcel.c.due_at <= now)
-    wanted = [mine, free, anything]
-    if horizon is not None:
+    wanted = [_mine, or_(parcel.c.fate == Fate.PENDING, parcel.c.due_at <= now), anything]
+    if horizon:
         soon, about, own = parcel.alias("soon"), event.alias("about"), event.alias("own")
         items = (
             select(about.c.item)
             .join_from(soon, about, soon.c.event == about.c.id)
-            .where(soon.c.notifier == notifier, soon.c.settled_at.is_(None), soon.c.due_at <= horizon)
+            .where(soon.c.notifier == notifier, soon.c.settled_at.is_(None), soon.c.due_at <= until)
         )
         kin = select(own.c.id).where(own.c.id == parcel.c.event, own.c.item.in_(items)).correlate(parcel)
-        wanted.append(or_(parcel.c.due_at <= horizon, kin.exists()))
-    return select(parcel.c.id).where(*wanted).order_by(parcel.c.id).limit(limit).with_for_update(skip_locked=True)
+        wanted.append(or_(parcel.c.due_at <= until, kin.exists()))
+    these = select(parcel.c.id).where(*wanted).order_by(parcel.c.id).limit(bindparam("limit"))
+    return these.with_for_update(skip_locked=True)
 
 
-def parcels(ids: Sequence[int]) -> Select[Any]:
-    """Parcels with their events and `told`: whether this notifier was told of the matter since it was last closed."""
+takeable = Prepared(lambda _: _takeable(horizon=False))
+"""Ids of what may be leased now, and nothing while nothing is due. Another's row is passed over, not waited for."""
+takeable_soon = Prepared(lambda _: _takeable(horizon=True))
+
+
+def _parcels(database: str) -> Select[Any]:
     earlier, closing, proof = event.alias("earlier"), event.alias("closing"), parcel.alias("proof")
     closed = (
         select(func.coalesce(func.max(closing.c.id), 0))
-        .where(_same_matter(closing), closing.c.kind.in_(_CLOSING), closing.c.id < event.c.id)
+        .where(_same_matter(closing), or_(*(closing.c.kind == kind for kind in _CLOSING)), closing.c.id < event.c.id)
         .correlate(event)  # two levels out, where it is not found without being told
         .scalar_subquery()
     )
@@ -150,58 +206,129 @@ def parcels(ids: Sequence[int]) -> Select[Any]:
     return (
         select(event, parcel.c.id.label("parcel"), *own, told.label("told"))
         .join_from(parcel, event)
-        .where(parcel.c.id.in_(ids))
+        .where(among(database, parcel.c.id, "ids"))
         .order_by(parcel.c.id)
     )
 
 
-def matters_of(ids: Sequence[int]) -> Select[Any]:
-    columns = (event.c[name].label(f"of_{name}") for name in _MATTER)
-    return select(*columns).join_from(parcel, event).where(parcel.c.id.in_(ids)).distinct()
+def _same_matter(other: Any) -> ColumnElement[bool]:
+    return and_(*(other.c[name] == event.c[name] for name in _MATTER))
 
 
-def stamp(name: str, at: datetime) -> Update:
-    """For executing with rows of `matters_of`. A stamp never goes back."""
-    column = alert.c[name]
-    same = (alert.c[key] == bindparam(f"of_{key}") for key in _MATTER)
-    return update(alert).where(*same, or_(column.is_(None), column < at)).values({name: at})
+parcels = Prepared(_parcels)
+"""Parcels with their events and `told`: whether this notifier was told of the matter since it was last closed."""
 
 
-def page(at: datetime) -> Update:
-    """Likewise: the first delivery since the matter opened or rose."""
-    same = (alert.c[key] == bindparam(f"of_{key}") for key in _MATTER)
+def _of_mine(database: str, **values: Any) -> Update:
+    return update(parcel).where(among(database, parcel.c.id, "ids"), _mine).values(values)
+
+
+lease = Prepared(
+    lambda database: (
+        update(parcel)
+        .where(among(database, parcel.c.id, "ids"))
+        .values(fate=Fate.LEASED, due_at=_moment("until"), attempts=parcel.c.attempts + 1)
+    )
+)
+dispatch = Prepared(lambda database: _of_mine(database, batch=bindparam("key"), due_at=_moment("until")))
+postpone = Prepared(
+    lambda database: _of_mine(
+        database, fate=Fate.PENDING, due_at=_moment("due"), reason=bindparam("why"), batch=bindparam("key")
+    )
+)
+hold = Prepared(
+    lambda database: _of_mine(
+        database,
+        fate=Fate.PENDING,
+        due_at=_moment("until"),
+        created_at=_moment("until"),
+        reason=bindparam("why"),
+        batch=None,
+        attempts=parcel.c.attempts - 1,
+    )
+)
+settle = Prepared(
+    lambda database: _of_mine(
+        database,
+        fate=bindparam("becomes"),
+        settled_at=_moment("at"),
+        reason=bindparam("why"),
+        proof=bindparam("shown"),
+    )
+)
+next_due = Prepared(lambda _: select(func.min(parcel.c.due_at).label("due")).where(_mine))
+
+
+def _in_hand(database: str, *but: ColumnElement[bool]) -> Select[Any]:
+    of_mine = select(parcel.c.event, event.c.item).join_from(parcel, event)
+    return of_mine.where(among(database, parcel.c.id, "ids"), _mine, *but).order_by(parcel.c.event)
+
+
+in_hand = Prepared(_in_hand)
+in_hand_anew = Prepared(lambda database: _in_hand(database, parcel.c.reason != bindparam("known")))
+
+
+def _their_matters(database: str) -> ColumnElement[bool]:
+    """Whether the alert is one that these parcels are about."""
+    about = select(*(event.c[name] for name in _MATTER)).join_from(parcel, event)
+    return tuple_(*(alert.c[name] for name in _MATTER)).in_(about.where(among(database, parcel.c.id, "ids")))
+
+
+def _stamp(database: str, name: str) -> Update:
+    column, at = alert.c[name], _moment("at")
+    earlier = or_(column.is_(None), column < at)
+    return update(alert).where(_their_matters(database), earlier).values({name: at})
+
+
+def _page(database: str) -> Update:
     first = or_(alert.c.paged_at.is_(None), alert.c.paged_at < func.coalesce(alert.c.risen_at, alert.c.opened_at))
-    return update(alert).where(*same, first).values(paged_at=at)
+    return update(alert).where(_their_matters(database), first).values(paged_at=_moment("at"))
 
 
-def sent(notifier: str, since: datetime) -> Select[Any]:
-    """Delivered messages with the worst they told of, oldest first; `counted`: what is not about the daemon itself."""
+stamps = {
+    Fate.DELIVERED: Prepared(lambda database: _stamp(database, "told_at")),
+    Fate.DEAD: Prepared(lambda database: _stamp(database, "failed_at")),
+}
+"""On the alerts that parcels of this fate were about. A stamp never goes back."""
+page = Prepared(_page)
+"""Likewise: the first delivery since the matter opened or rose."""
+
+
+def _sent(_: str) -> Select[Any]:
     columns = (parcel.c.settled_at, parcel.c.batch)
     counted = func.sum(case((or_(event.c.item.not_like("%/%"), event.c.item.like(f"{SELF}/%")), 0), else_=1))
     worst = func.max(event.c.severity)
     totals = select(*columns, worst.label("severity"), counted.label("counted")).join_from(parcel, event)
-    return totals.where(*_delivered(notifier, since)).group_by(*columns).order_by(*columns)
+    return totals.where(_delivered()).group_by(*columns).order_by(*columns)
 
 
-def sent_matters(notifier: str, since: datetime) -> Select[Any]:
-    """What those messages were about, as far as something of the same items is leased now."""
+def _sent_matters(_: str) -> Select[Any]:
     at_hand, about = parcel.alias("at_hand"), event.alias("about")
     leased = (
         select(about.c.item)
         .join_from(at_hand, about, at_hand.c.event == about.c.id)
-        .where(at_hand.c.notifier == notifier, at_hand.c.settled_at.is_(None), at_hand.c.fate == Fate.LEASED)
+        .where(at_hand.c.notifier == _notifier, at_hand.c.settled_at.is_(None), at_hand.c.fate == Fate.LEASED)
     )
     columns = (parcel.c.settled_at, parcel.c.batch, event.c.item, event.c.aspect)
-    return select(*columns).join_from(parcel, event).where(*_delivered(notifier, since), event.c.item.in_(leased))
+    return select(*columns).join_from(parcel, event).where(_delivered(), event.c.item.in_(leased))
 
 
-def _delivered(notifier: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
-    return parcel.c.notifier == notifier, parcel.c.fate == Fate.DELIVERED, parcel.c.settled_at >= since
+def _delivered() -> ColumnElement[bool]:
+    return and_(
+        parcel.c.notifier == _notifier,
+        parcel.c.fate == Fate.DELIVERED,
+        parcel.c.settled_at >= _moment("since"),
+    )
 
 
-def conversations(notifier: str) -> Select[Any]:
-    """Threads with the severity of what is open in them, 0 when only their end is owed."""
-    at_parcel = parcel.alias("at_parcel")
+sent = Prepared(_sent)
+"""Delivered messages with the worst they told of, oldest first; `counted`: what is not about the daemon itself."""
+sent_matters = Prepared(_sent_matters)
+"""What those messages were about, as far as something of the same items is leased now."""
+
+
+def _conversations(_: str) -> Select[Any]:
+    at_parcel, notifier = parcel.alias("at_parcel"), _notifier
     end_owed = exists().where(
         event.c.item == thread.c.item,
         event.c.generation == thread.c.generation,
@@ -217,9 +344,44 @@ def conversations(notifier: str) -> Select[Any]:
     return mine.group_by(*columns).order_by(func.min(thread.c.at))
 
 
+conversations = Prepared(_conversations)
+"""Threads with the severity of what is open in them, 0 when only their end is owed."""
+threads = Prepared(
+    lambda database: select(thread.c.item, thread.c.generation, thread.c.reference).where(
+        thread.c.notifier == _notifier, among(database, thread.c.item, "items")
+    )
+)
+keep_thread = Prepared(lambda database: _upsert(database, thread))
+keep_silence = Prepared(lambda database: _upsert(database, silence))
+
+
 def outbox_counts() -> Select[Any]:
     columns = (parcel.c.notifier, parcel.c.fate)
-    return select(*columns, func.count().label("count"), func.max(parcel.c.settled_at).label("last")).group_by(*columns)
+    return select(*columns, func.count().label("parcels"), func.max(parcel.c.settled_at).label("last")).group_by(
+        *columns
+    )
+
+
+# ── what people ask, and the audit trail ──────────────────────────────────────────────────────────────
+
+events_before = Prepared(
+    lambda _: (
+        select(event).where(event.c.id < bindparam("before")).order_by(event.c.id.desc()).limit(bindparam("limit"))
+    )
+)
+fates = Prepared(
+    lambda database: (
+        select(parcel.c.event, parcel.c.notifier, parcel.c.fate, parcel.c.proof, parcel.c.reason)
+        .where(among(database, parcel.c.event, "ids"))
+        .order_by(parcel.c.id)
+    )
+)
+entries = Prepared(lambda _: select(journal).order_by(journal.c.seq).limit(bindparam("limit")))
+end_entries = Prepared(lambda _: delete(journal).where(journal.c.seq <= bindparam("upto")))
+trail_head = Prepared(lambda _: select(trail.c.seq, trail.c.hash))
+mark_trail = Prepared(lambda database: _upsert(database, trail))
+
+# ── a clock that was set back ─────────────────────────────────────────────────────────────────────────
 
 
 def set_back(now: datetime, by: timedelta) -> Iterator[Update]:
@@ -269,7 +431,3 @@ def old_threads(older_than: datetime, limit: int) -> Select[Any]:
     )
     old = select(*thread.primary_key).where(thread.c.at < older_than, ~matter_open, ~matter_owed)
     return old.limit(limit)
-
-
-def _same_matter(other: Any) -> ColumnElement[bool]:
-    return and_(*(other.c[name] == event.c[name] for name in _MATTER))
