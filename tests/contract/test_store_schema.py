@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.store_samples import alert, state
 
 from expiryd.store.connect import reach
@@ -36,14 +35,14 @@ def upgrade():
 """
 
 
-@asynccontextmanager
-async def writing(url: str) -> AsyncIterator[AsyncConnection]:
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
     database = reach(url, timedelta(seconds=5), exclusive=False)
     try:
-        async with database.migrator.begin() as connection:
+        with database.migrator.begin() as connection:
             yield connection
     finally:
-        await database.dispose()
+        database.dispose()
 
 
 def described(connection: Connection) -> Any:
@@ -70,14 +69,14 @@ def grown(tmp_path: Path) -> History:
 
 
 async def test_the_migrations_from_zero_make_the_schema_that_a_new_database_gets(url: str) -> None:
-    async with writing(url) as connection:
-        await ensure_schema(connection, "it")
-        made = await connection.run_sync(described)
-        await connection.run_sync(HISTORY.metadata.drop_all)
-        await connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
-        await ensure_schema(connection, "it", replace(HISTORY, revisions=("", *HISTORY.revisions)))
-        assert await connection.run_sync(described) == made
-        assert await connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HISTORY.revisions[-1]
+    with writing(url) as connection:
+        ensure_schema(connection, "it")
+        made = described(connection)
+        HISTORY.metadata.drop_all(connection)
+        connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+        ensure_schema(connection, "it", replace(HISTORY, revisions=("", *HISTORY.revisions)))
+        assert described(connection) == made
+        assert connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HISTORY.revisions[-1]
 
 
 def test_every_script_is_a_known_revision_in_one_line() -> None:
@@ -94,50 +93,49 @@ async def test_an_older_database_is_migrated_with_everything_in_it(url: str, tmp
     kept = state(alerts=(alert(),))
     await store.commit(Change(items=[kept]))
     await store.aclose()
-    async with writing(url) as connection:
-        await ensure_schema(connection, "it", grown(tmp_path))
-        assert await connection.scalar(text("SELECT note FROM item")) == "old"
-        assert await connection.scalar(text("SELECT count(*) FROM alert")) == 1
-        assert await connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == "9999"
+    with writing(url) as connection:
+        ensure_schema(connection, "it", grown(tmp_path))
+        assert connection.scalar(text("SELECT note FROM item")) == "old"
+        assert connection.scalar(text("SELECT count(*) FROM alert")) == 1
+        assert connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == "9999"
 
 
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(url: str, tmp_path: Path) -> None:
     history = grown(tmp_path)
     script = history.scripts / "versions" / "v9999.py"
     script.write_text(script.read_text() + "    op.execute('SELECT * FROM nowhere')\n")
-    async with writing(url) as connection:
-        await ensure_schema(connection, "it")
-        before = await connection.run_sync(described)
-    with pytest.raises(Exception, match="nowhere"):
-        async with writing(url) as connection:
-            await ensure_schema(connection, "it", history)
-    async with writing(url) as connection:
-        assert await connection.run_sync(described) == before
-        assert await connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HISTORY.revisions[-1]
+    with writing(url) as connection:
+        ensure_schema(connection, "it")
+        before = described(connection)
+    with pytest.raises(Exception, match="nowhere"), writing(url) as connection:
+        ensure_schema(connection, "it", history)
+    with writing(url) as connection:
+        assert described(connection) == before
+        assert connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HISTORY.revisions[-1]
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(url: str, tmp_path: Path) -> None:
-    async with writing(url) as connection:
-        await ensure_schema(connection, "it", grown(tmp_path))
-    async with writing(url) as connection:
-        await ensure_schema(connection, "it", History(HISTORY.metadata, ("9999",), tmp_path / "migrations"))
-        await connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-        before = await connection.run_sync(described)
+    with writing(url) as connection:
+        ensure_schema(connection, "it", grown(tmp_path))
+    with writing(url) as connection:
+        ensure_schema(connection, "it", History(HISTORY.metadata, ("9999",), tmp_path / "migrations"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+        before = described(connection)
     store = SqlStore(url)
     with pytest.raises(StoreError, match=r"schema '9999'.*newer.*Nothing was changed"):
         await store.open()
-    async with writing(url) as connection:
-        assert await connection.run_sync(described) == before
+    with writing(url) as connection:
+        assert described(connection) == before
 
 
 async def test_a_database_of_something_else_is_refused_and_left_alone(url: str) -> None:
-    async with writing(url) as connection:
-        await connection.execute(text("CREATE TABLE event (id INTEGER)"))
-        before = await connection.run_sync(described)
+    with writing(url) as connection:
+        connection.execute(text("CREATE TABLE event (id INTEGER)"))
+        before = described(connection)
     with pytest.raises(StoreError, match=r"tables of something else \(event\)"):
         await SqlStore(url).open()
-    async with writing(url) as connection:
-        assert await connection.run_sync(described) == before
+    with writing(url) as connection:
+        assert described(connection) == before
 
 
 async def test_opening_a_database_that_is_new_or_up_to_date_does_not_import_alembic(tmp_path: Path) -> None:

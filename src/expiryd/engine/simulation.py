@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -17,7 +18,7 @@ from expiryd.engine.daemon import Daemon
 from expiryd.engine.delivery import IDLE, Courier
 from expiryd.engine.graph import ToolsFor
 from expiryd.engine.metrics import Metrics
-from expiryd.store.port import Store
+from expiryd.store.port import Change, Store
 
 PULSE = timedelta(seconds=1)
 """How often the daemon looks at the clock."""
@@ -72,7 +73,7 @@ class Recorder(Notifier):
 
 
 class Noted:
-    """A store that is asked what is due only after something was written: nobody else writes to it."""
+    """A store that is asked what is due only after something was written that may change it: nobody else writes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -83,13 +84,26 @@ class Noted:
             self._due[notifier] = await self._store.next_due(notifier)
         return self._due[notifier]
 
+    async def commit(self, change: Change) -> None:
+        for notifier in {notifier for _, notifiers in change.events for notifier in notifiers}:
+            self._due.pop(notifier, None)
+        await self._store.commit(change)
+
     def __getattr__(self, name: str) -> Any:
-        if name in _WRITES:
+        method = getattr(self._store, name)
+        if name in _OF_ONE:
+            return partial(self._of_one, method)
+        if name in _OF_ALL:
             self._due.clear()
-        return getattr(self._store, name)
+        return method
+
+    async def _of_one(self, method: Callable[..., Awaitable[Any]], notifier: str, *args: Any, **kwargs: Any) -> Any:
+        self._due.pop(notifier, None)
+        return await method(notifier, *args, **kwargs)
 
 
-_WRITES = ("commit", "lease", "dispatch", "settle", "postpone", "hold", "hasten", "load", "prune")
+_OF_ONE = ("lease", "dispatch", "settle", "postpone", "hold")
+_OF_ALL = ("hasten", "load", "prune", "set_back")
 Act = Callable[["Simulation"], Awaitable[None]]
 
 

@@ -104,7 +104,8 @@ def _sqlite(url: URL, busy_timeout: timedelta, private: bool) -> Database:
     # A transaction that reads first and writes later is refused when another wrote in between, however patient it
     # is (SQLITE_BUSY_SNAPSHOT). So a writer says at once that it will write.
     _begin(writer, "BEGIN IMMEDIATE")
-    _begin(reader, "BEGIN")
+    if not private:
+        _begin(reader, "BEGIN")
     _begin(migrator, "BEGIN IMMEDIATE")
     return Database(f"the database {file}", writer, reader, migrator, file=file)
 

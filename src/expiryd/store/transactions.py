@@ -30,6 +30,7 @@ class Transactions:
         self._inline = inline
         self._writing, self._reading = _threads()
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._kept: dict[Engine, Connection] = {}
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """One transaction, which no other of this process comes between. Raises StoreError."""
@@ -57,6 +58,9 @@ class Transactions:
         """Waits for all that is under way. Raises StoreError."""
         if self._under_way:
             await asyncio.wait(self._under_way)
+        for connection in self._kept.values():
+            connection.close()
+        self._kept.clear()
         with self.explained():
             await self.run(self.database.dispose)
         for threads in (self._writing, self._reading):
@@ -72,8 +76,17 @@ class Transactions:
             raise explain(error, what or self.database.name, self.database.secrets) from None
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        with self.explained(), engine.begin() as connection:
-            return work(connection)
+        with self.explained():
+            if not self._inline:
+                with engine.begin() as connection:
+                    return work(connection)
+            if engine not in self._kept:
+                self._kept[engine] = engine.connect()
+            connection = self._kept[engine]
+            if engine is self.database.reader:  # nobody writes meanwhile
+                return work(connection)
+            with connection.begin():
+                return work(connection)
 
 
 def _threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
