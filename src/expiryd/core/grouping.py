@@ -25,11 +25,15 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to tell of a first look, and what is alike enough to leave as one message. `zone` is that of the days."""
+    """How to tell of a first look, and what is alike enough to leave as one message. `zone` is that of the days.
+
+    `is_for_anyone`: whether the last word on a thing is also for who never heard of it.
+    """
 
     first_look: FirstLook = "each"
     group_by: tuple[GroupBy, ...] = ()
     zone: tzinfo = UTC
+    is_for_anyone: Callable[[Event], bool] = lambda _event: True
 
 
 AS_IT_COMES = Manner()
@@ -134,7 +138,7 @@ def _newest(parcels: Sequence[Owed], superseded: dict[int, str]) -> list[Owed]:
 
 def _worth_telling(parcel: Owed, manner: Manner, suppressed: dict[int, str]) -> bool:
     kind = parcel.event.kind
-    if kind.closes and kind is not EventKind.VANISHED and not parcel.told:
+    if kind.closes and not parcel.told and not (kind is EventKind.VANISHED and manner.is_for_anyone(parcel.event)):
         suppressed[parcel.id] = "over before anybody here was told of it"
         return False
     if manner.first_look == "silent" and _is_first(parcel):

@@ -31,7 +31,7 @@ Regard = Callable[[Observation, datetime], Observation]
 
 
 def is_superseded(seen: Observation) -> bool:
-    return any(finding.code == SUPERSEDED for finding in seen.findings)
+    return bool(seen.findings) and any(finding.code == SUPERSEDED for finding in seen.findings)
 
 
 def say_successor(seen: Observation) -> str:

@@ -85,6 +85,15 @@ def listeners(event: Event, routes: Sequence[Route], notifiers: Sequence[str]) -
     return tuple(name for name in dict.fromkeys(told) if name in notifiers)
 
 
+def is_for_anyone(event: Event, routes: Sequence[Route], notifier: str) -> bool:
+    """Whether it reaches this notifier as it is now, and not only for what it may have been told before."""
+    if event.notify or not routes:
+        return True
+    facts = Facts.of(event)
+    as_now = (replace(facts, severity=one) for one in Severity if Severity.HEALTHY < one <= facts.severity)
+    return any(notifier in _audience(event, each, routes, (notifier,)) for each in (facts, *as_now))
+
+
 def levels_of(news: Event | Facts, routes: Sequence[Route]) -> tuple[Level, ...]:
     """The levels through which an open matter escalates, soonest first, of all routes that match it."""
     levels = (level for route in matching(news, routes) for level in route.escalate)
@@ -128,8 +137,6 @@ def _once(event: Event) -> Iterator[Facts]:
 
 
 def _was_once(event: Event, now: Severity, severity: Severity) -> bool:
-    if event.kind in _AFTERWARDS:
+    if event.kind in _AFTERWARDS or event.kind is EventKind.VANISHED:
         return severity > Severity.HEALTHY
-    if event.kind is EventKind.VANISHED:  # said also to those who were never told
-        return Severity.HEALTHY < severity < now
     return event.kind is EventKind.EASED and now < severity <= event.before

@@ -102,9 +102,11 @@ def end_is_unknown(seen: Observation) -> bool:
 
 
 def earliest(*moments: datetime | None) -> datetime | None:
-    if len(moments) == 1:
-        return moments[0]
-    return min((moment for moment in moments if moment is not None), default=None)
+    first: datetime | None = None
+    for moment in moments:
+        if moment is not None and (first is None or moment < first):
+            first = moment
+    return first
 
 
 def _of_lifetime(prospect: Prospect, now: datetime) -> list[Verdict]:

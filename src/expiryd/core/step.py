@@ -41,6 +41,7 @@ class Judgement:
 
     severity: Severity
     verdicts: tuple[Verdict, ...] = ()
+    is_blind: bool = False
 
 
 def see(
@@ -131,7 +132,7 @@ def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
     """When to evaluate again, if no look does so before. What was due already and is not judged yet stays due."""
     prospect = _prospect(state, rules)
     due = state.wake_at if state.wake_at is not None and state.wake_at <= now else None
-    return earliest(due, _wake_at(state, state.alerts, prospect, _terms(prospect, state.alerts), now))
+    return earliest(due, _wake_at(state, state.alerts, prospect, state.is_blind, now))
 
 
 def news(word: Word | EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
@@ -208,18 +209,18 @@ def _blinded(state: ItemState, prospect: Prospect, now: datetime, reason: str = 
     known = next((alert.detail for alert in state.alerts if alert.aspect == BLIND), "")
     verdict = Verdict(BLIND, prospect.blindness(now), reason or known)
     held = [Verdict(a.aspect, a.severity, a.detail) for a in state.alerts if a.aspect != BLIND]
-    return Judgement(Severity.UNKNOWN, (*held, verdict))
+    return Judgement(Severity.UNKNOWN, (*held, verdict), is_blind=True)
 
 
 def _transition(before: ItemState | None, state: ItemState, by: Judgement, prospect: Prospect, now: datetime) -> Step:
     """`state` is what is known now; its severity and alerts are still those of before."""
-    open_before = {alert.aspect: alert for alert in before.alerts} if before else {}
+    open_before = {alert.aspect: alert for alert in before.alerts} if before and before.alerts else {}
     alerts: list[Alert] = []
     events: list[Event] = []
     if before is not None and EXPIRY in open_before and before.generation != state.generation:
         # the old credential's matter ends with it, whatever is to be said of its successor
         events.append(_closing(before, state, open_before.pop(EXPIRY), by.severity, now))
-    rules, terms = prospect.rules, _terms(prospect, by.verdicts)
+    rules, terms = prospect.rules, _terms(prospect, by.is_blind)
     for verdict in by.verdicts:
         known, of_it = open_before.pop(verdict.aspect, None), terms[verdict.aspect == EXPIRY]
         alert, word = _begin(verdict, state, of_it, now) if known is None else advance(known, verdict, of_it, now)
@@ -227,7 +228,7 @@ def _transition(before: ItemState | None, state: ItemState, by: Judgement, prosp
         alerts.append(alert)
         events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
     events += [_closing(before or state, state, alert, by.severity, now) for alert in open_before.values()]
-    judged = by.severity, tuple(alerts), _wake_at(state, alerts, prospect, terms, now)
+    judged = by.severity, tuple(alerts), _wake_at(state, alerts, prospect, by.is_blind, now)
     if judged != (state.severity, state.alerts, state.wake_at):
         state = state.judged(*judged)
     if before is not None and before.wake_at == state.wake_at and before == state:
@@ -242,20 +243,19 @@ def _begin(verdict: Verdict, state: ItemState, terms: Terms, now: datetime) -> t
     return Alert(state.id, verdict.aspect, state.generation, severity, now, now, detail=detail, rung=word.rung), word
 
 
-def _terms(prospect: Prospect, open_: Sequence[Verdict | Alert]) -> tuple[Terms, Terms]:
-    """Of any matter, and of the end of an item that can be seen."""
+def _terms(prospect: Prospect, is_blind: bool) -> tuple[Terms, Terms]:
+    """Of any matter, and of the end of an item, as far as it can be seen."""
     others = Terms(prospect.rules)
-    if prospect.ladder is None or any(matter.aspect == BLIND for matter in open_):
-        return others, others
-    return others, Terms(prospect.rules, prospect.ladder)
+    return others, others if is_blind or prospect.ladder is None else Terms(prospect.rules, prospect.ladder)
 
 
 def _wake_at(
-    state: ItemState, alerts: Sequence[Alert], prospect: Prospect, terms: tuple[Terms, Terms], now: datetime
+    state: ItemState, alerts: Sequence[Alert], prospect: Prospect, is_blind: bool, now: datetime
 ) -> datetime | None:
-    is_blind = any(alert.aspect == BLIND for alert in alerts)
     moments = [prospect.next_blindness(now) if is_blind else prospect.next_change(now)]
-    moments += [next_word(alert, state, terms[alert.aspect == EXPIRY], now) for alert in alerts]
+    if alerts:
+        terms = _terms(prospect, is_blind)
+        moments += [next_word(alert, state, terms[alert.aspect == EXPIRY], now) for alert in alerts]
     if prospect.rules.hours and not is_blind:
         known = next((alert.severity for alert in alerts if alert.aspect == EXPIRY), Severity.HEALTHY)
         if known < prospect.worst_hour(now):

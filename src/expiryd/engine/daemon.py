@@ -371,6 +371,7 @@ class Daemon:
                 storm=graph.config.policy.storm,
                 first_look=graph.config.policy.first_look,
                 zone=graph.config.daemon.timezone,
+                routes=graph.hush.routes,
             )
         )
         self._graph, self.reload_error = graph, ""

@@ -30,6 +30,7 @@ from expiryd.core.grouping import Draft, FirstLook, Manner, Plan, Purpose, plan
 from expiryd.core.model import Alert, Event, Finding, ItemId, ItemState
 from expiryd.core.muting import Mute, Muting, nothing_muted
 from expiryd.core.pace import GIVE_UP_AFTER, Rate, backoff
+from expiryd.core.routing import Route, is_for_anyone
 from expiryd.core.rules import Rules
 from expiryd.core.step import given_up, told
 from expiryd.core.storm import OVERFLOW, Open
@@ -77,6 +78,7 @@ class Depot:
     storm: StormConfig = field(default_factory=StormConfig)
     first_look: FirstLook = "each"
     zone: tzinfo = UTC
+    routes: Sequence[Route] = ()
 
 
 @dataclass(slots=True)
@@ -160,7 +162,12 @@ class Courier:
         return self.resume_at is None and not self._stopping
 
     def _plan(self, parcels: Sequence[Parcel], now: datetime) -> Plan:
-        manner = Manner(self.depot.first_look, self.config.group_by, self.depot.zone)
+        manner = Manner(
+            self.depot.first_look,
+            self.config.group_by,
+            self.depot.zone,
+            lambda event: is_for_anyone(event, self.depot.routes, self.name),
+        )
         mute = self.depot.mutes(self.name, now)
         return plan(parcels, threaded=self.notifier.threaded, mute=mute, manner=manner)
 

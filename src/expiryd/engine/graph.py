@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
 from expiryd.config.model import Config
-from expiryd.core.model import Event
+from expiryd.core.model import SELF, Event
 from expiryd.core.routing import Route, listeners
 from expiryd.core.silencing import Hush
 from expiryd.engine.cycle import Cycle
@@ -124,7 +124,9 @@ def hears_of(routes: Sequence[Route], notifiers: Mapping[str, NotifierConfig]) -
 
     def hears(event: Event) -> tuple[str, ...]:
         heard = listeners(event, routes, names)
-        if any(about(event, name) for name in heard):  # the others tell of it; where there are none, it does in the end
+        if event.collector == SELF and any(
+            about(event, name) for name in heard
+        ):  # the others tell of it; where there are none, it does in the end
             heard = _others(event, heard) or _others(event, names) or heard
         return tuple(name for name in heard if _takes(notifiers[name], event))
 

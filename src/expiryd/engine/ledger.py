@@ -159,8 +159,8 @@ class Ledger:
                 for a in state.alerts
             )
             if alerts != state.alerts:
-                state = replace(state, alerts=alerts)
-                self._keep(replace(state, wake_at=wake_at(state, rules(state), at)))
+                state = state.judged(state.severity, alerts, state.wake_at)
+                self._keep(state.judged(state.severity, alerts, wake_at(state, rules(state), at)))
 
     def due(self, now: datetime) -> list[ItemState]:
         """Items that time alone may have changed. Cheap while nothing is due."""
@@ -214,8 +214,8 @@ class Ledger:
 
     def _with_places(self, steps: Sequence[Step]) -> list[Event]:
         """What happened, each with the other places of the same secret, also those that are only seen now."""
-        if not any(step.events for step in steps):
-            return []
+        if not any(step.events and step.state.observation.fingerprint for step in steps):
+            return [event for step in steps for event in step.events]
         now = {step.state.id: step.state.observation.fingerprint for step in steps}
         among: defaultdict[str, list[ItemId]] = defaultdict(list)
         for item, fingerprint in now.items():

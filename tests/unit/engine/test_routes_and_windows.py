@@ -12,7 +12,7 @@ from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
 from tests.scenario import at, want
 from tests.story import Act, Disturbance, becomes, disturbed, play, sees
 
-from expiryd.api import PermanentError
+from expiryd.api import Finding, Observation, PermanentError, Severity
 from expiryd.engine.actions import Actions, Taking
 
 WINDOWS = {"office": {"times": "mon-fri 08:00-18:00"}, "night": {"times": "22:00-06:00"}}
@@ -22,6 +22,10 @@ URGENT: dict[str, Any] = {"severity": ["critical", "expired"], "notify": "pager"
 
 def routed(*routes: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"routes": list(routes), "windows": WINDOWS, **more}
+
+
+def full(severity: Severity) -> Observation:
+    return Observation("AAR", "token", "AAR", findings=(Finding("full", severity, "no room"),))
 
 
 def acked() -> Act:
@@ -45,6 +49,31 @@ async def test_each_severity_goes_where_its_route_leads_and_the_end_to_all_who_h
         at("3d12h", sees(AAR="100d", BBR="100d")),
         want("3d12h", "3d13h", "slack: renewed healthy tokens/AAR", "pager: renewed healthy tokens/AAR"),
         until="5d",
+        disturbance=disturbance,
+        receivers=ALL,
+        settings=routed(URGENT, {"notify": "slack"}),
+    )
+
+
+@disturbed
+async def test_that_a_thing_is_gone_is_also_for_who_heard_when_it_was_worse_and_for_nobody_else_by_that_route(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees("tokens", full(Severity.CRITICAL), BBR="10d", CCR="100d", DDR="100d")),
+        want("0s", "1m", "pager: raised critical tokens/AAR full", "slack: raised warning tokens/BBR"),
+        at("1d", sees("tokens", full(Severity.WARNING), BBR="10d", CCR="100d", DDR="100d")),
+        want("1d", "1d1m", "slack: eased warning tokens/AAR full", "pager: eased warning tokens/AAR full"),
+        at("2d1h", sees(CCR="100d", DDR="100d")),
+        want(
+            "2d1h",
+            "2d2h",
+            "slack: vanished info tokens/AAR full",
+            "pager: vanished info tokens/AAR full",
+            "slack: vanished info tokens/BBR",
+        ),
+        until="3d",
         disturbance=disturbance,
         receivers=ALL,
         settings=routed(URGENT, {"notify": "slack"}),
