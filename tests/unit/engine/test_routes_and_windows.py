@@ -62,16 +62,16 @@ async def test_that_a_thing_is_gone_is_also_for_who_heard_when_it_was_worse_and_
     await play(
         tmp_path,
         at("0s", sees("tokens", full(Severity.CRITICAL), BBR="10d", CCR="100d", DDR="100d")),
-        want("0s", "1m", "pager: raised critical tokens/AAR full", "slack: raised warning tokens/BBR"),
+        want("0s", "1m", "slack: raised warning tokens/BBR", "pager: raised critical tokens/AAR full"),
         at("1d", sees("tokens", full(Severity.WARNING), BBR="10d", CCR="100d", DDR="100d")),
         want("1d", "1d1m", "slack: eased warning tokens/AAR full", "pager: eased warning tokens/AAR full"),
         at("2d1h", sees(CCR="100d", DDR="100d")),
         want(
             "2d1h",
             "2d2h",
+            "slack: vanished info tokens/BBR",
             "slack: vanished info tokens/AAR full",
             "pager: vanished info tokens/AAR full",
-            "slack: vanished info tokens/BBR",
         ),
         until="3d",
         disturbance=disturbance,
