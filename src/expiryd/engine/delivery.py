@@ -293,14 +293,17 @@ class Courier:
         self.failures = max(self.failures + 1, *(parcel.attempts for parcel in parcels))  # also those of earlier lives
         wish = failure.retry_after if isinstance(failure, TransientError) else None
         self.resume_at = now + (wish or backoff(self.failures, f"{self.name}:{key}"))
-        ambiguous = isinstance(failure, TransientError) and failure.ambiguous
+        # an attempt of which nobody knows how it ended is not made undone by one that surely failed
+        ambiguous = draft.batch is not None or (isinstance(failure, TransientError) and failure.ambiguous)
         old = [p for p in parcels if now - p.created_at > GIVE_UP_AFTER]
         young = [p for p in parcels if now - p.created_at <= GIVE_UP_AFTER]
+        if ambiguous and young:
+            old, young = [], list(parcels)  # it goes again as it was, or not at all
         if old:
             await self._bury(old, f"given up after {format_duration(GIVE_UP_AFTER)}: {reason}", now)
         if young:
             why = OVERFLOW + reason if draft.purpose is Purpose.DIGEST else reason  # a digest stays together
-            again = key if ambiguous and not old else None
+            again = key if ambiguous else None
             await self.depot.store.postpone(self.name, [p.id for p in young], self.resume_at, why, again)
         self.depot.log.warning(
             "message.postponed", notifier=self.name, events=len(young), until=self.resume_at, reason=reason
