@@ -275,6 +275,12 @@ class Courier:
             self.depot.log.error("notifier.crashed", notifier=self.name, exc_info=bug)
             raise TransientError(f"bug in the notifier: {type(bug).__name__}", ambiguous=True) from None
 
+    async def try_out(self, message: Message) -> Receipt:
+        """The same at the wish of a person: when it arrives, the trouble is over. What is owed goes when it is due."""
+        receipt = await self.hand_over(message)
+        await self._works()
+        return receipt
+
     # ── how it ended ──────────────────────────────────────────────────────────────────────────────────
 
     async def _delivered(self, receipt: Receipt, parcels: Sequence[Parcel], draft: Draft) -> None:
@@ -284,8 +290,7 @@ class Courier:
         await self._stamp(parcels, now, told)
         self.depot.metrics.delivered(self.name, now)
         self.depot.log.info("message.delivered", notifier=self.name, events=len(parcels), proof=receipt.proof)
-        self.failures, self.resume_at = 0, None
-        await self._recovered()
+        await self._works()
 
     async def _put_off(self, failure: DeliveryError, parcels: Sequence[Parcel], draft: Draft) -> None:
         now = self.depot.clock.now()
@@ -372,8 +377,9 @@ class Courier:
         if finding.code not in {each.code for each in known}:
             await self.depot.complain(f"notifier/{self.name}", (*known, finding))
 
-    async def _recovered(self) -> None:
+    async def _works(self) -> None:
         """Trouble is over with the first delivery, except that of its own words."""
+        self.failures, self.resume_at = 0, None
         left = () if self.misworded is None else (self.misworded,)
         if [each.code for each in self._known_trouble()] != [each.code for each in left]:
             await self.depot.complain(f"notifier/{self.name}", left)

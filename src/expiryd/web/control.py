@@ -108,7 +108,7 @@ class Control:
         daemon, name = self._daemon, _named(ask, "notifier", self._daemon.graph.couriers)
         message = self._message(name, ask.caller.name)
         try:
-            receipt = await daemon.graph.couriers[name].hand_over(message)
+            receipt = await daemon.graph.couriers[name].try_out(message)
         except DeliveryError as failure:
             daemon.log.warning("notifier.test_failed", actor=ask.caller.name, notifier=name, reason=str(failure))
             return answer({"notifier": name, "delivered": False, "error": str(failure)}, 502)

@@ -9,7 +9,8 @@ from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
 from tests.scenario import at, want
 from tests.story import Act, Disturbance, disturbed, play, sees
 
-from expiryd.api import AuthError, DeliveryError, Message, PermanentError, Receipt, TransientError
+from expiryd.api import AuthError, DeliveryError, Message, PermanentError, Receipt, Severity, TransientError
+from expiryd.testing import EPOCH
 from expiryd.web import checks
 
 NEVER = {"cooldown": dict.fromkeys(("info", "warning", "critical", "expired"), "never")}
@@ -89,6 +90,33 @@ async def test_a_notifier_that_fails_is_told_by_the_others_and_loses_nothing(
         ),
         until="2h",
         disturbance=disturbance,
+        receivers=("slack", "mail"),
+        settings={"policy": NEVER},
+    )
+
+
+def tried_out(name: str) -> Act:
+    """`expiryd notify test NAME`."""
+
+    async def act(rig: Rig) -> None:
+        await rig.daemon.graph.couriers[name].try_out(Message("test", "TEST", "", "", Severity.INFO, True, EPOCH, ()))
+
+    return act
+
+
+async def test_a_notifier_that_passes_its_test_is_in_trouble_no_more(tmp_path: Path) -> None:
+    await play(
+        tmp_path,
+        at("0s", fails("slack", AuthError("403 revoked")), sees(AAR="20d")),
+        want("0s", "2m", "mail: raised critical expiryd/notifier/slack auth-failed", "mail: raised warning tokens/AAR"),
+        at("2m", works("slack"), tried_out("slack")),
+        want(
+            "2m1s",
+            "10m",
+            "slack: raised warning tokens/AAR",
+            "mail: resolved healthy expiryd/notifier/slack auth-failed",
+        ),
+        until="1h",
         receivers=("slack", "mail"),
         settings={"policy": NEVER},
     )
