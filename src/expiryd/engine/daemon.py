@@ -239,6 +239,7 @@ class Daemon:
             return
         self._held_is_stale = False
         try:
+            await self.silences.load()
             await self.store.hasten(self.clock.now(), MUTED)
         except StoreError:
             self._held_is_stale = True

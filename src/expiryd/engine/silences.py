@@ -1,7 +1,8 @@
-"""The silences that people asked for: in the store first, then in memory, where every courier asks about them."""
+"""The silences that people asked for: all in the store, those still to end in memory, where every courier asks."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +19,7 @@ class NoSuchSilence(ExpirydError):
 
 
 class Silences:
-    """All that are kept. `release` is called when what one of them held back is to be asked about again."""
+    """`release` is called when what one of them held back is to be asked about again."""
 
     def __init__(self, store: Store, clock: Clock, log: Log, release: Callable[[], None]) -> None:
         self._store = store
@@ -28,17 +29,25 @@ class Silences:
         self._kept: dict[str, Silence] = {}
         self._ended_at: datetime | None = None
         """When one was last ended early."""
+        self._changing = asyncio.Lock()
 
     async def load(self) -> None:
-        self._kept = {silence.id: silence for silence in await self._store.silences()}
+        """Also when time has moved: what was over may be to end again. Raises StoreError."""
+        async with self._changing:
+            self._kept = {silence.id: silence for silence in await self._store.silences()}
 
-    def list(self) -> Sequence[Silence]:
-        """Also those to come and those that are over, as long as they are kept; the one that ends first at the top."""
-        return sorted(self._kept.values(), key=lambda silence: (silence.ends_at, silence.id))
+    async def list(self) -> Sequence[Silence]:
+        """Also those to come and those that are over, as long as they are kept; the one that ends first at the top.
+
+        Raises StoreError.
+        """
+        return await self._store.silences()
 
     def holding(self, now: datetime) -> Sequence[Silence]:
-        """Those in force."""
-        return [silence for silence in self.list() if silence.holds(now)]
+        """Those in force, the one that ends first at the top. What is over is no longer held in memory."""
+        self._kept = {id_: silence for id_, silence in self._kept.items() if now < silence.ends_at}
+        holding = (silence for silence in self._kept.values() if silence.holds(now))
+        return sorted(holding, key=lambda silence: (silence.ends_at, silence.id))
 
     def of(self, event: Event, now: datetime) -> Sequence[Silence]:
         """Those in force that mean this event."""
@@ -78,8 +87,9 @@ class Silences:
             "ends_at": silence.ends_at.isoformat(),
             "reason": silence.reason,
         }
-        await self._store.commit(Change(silences=[silence], journal=[Entry(now, actor, action, detail=detail)]))
-        self._kept[silence.id] = silence
+        async with self._changing:
+            await self._store.commit(Change(silences=[silence], journal=[Entry(now, actor, action, detail=detail)]))
+            self._kept[silence.id] = silence
         self._log.info(action, actor=actor, **detail)
 
     def _free_id(self, silence: Silence) -> str:

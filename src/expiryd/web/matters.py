@@ -169,7 +169,7 @@ class Matters:
 
     async def silences(self, ask: Ask) -> web.StreamResponse:
         now = self._daemon.clock.now()
-        kept = [one for one in self._daemon.silences.list() if "over" in ask.query or one.ends_at > now]
+        kept = [one for one in await self._daemon.silences.list() if "over" in ask.query or one.ends_at > now]
         return answer({"silences": [silence_row(one, now) for one in kept]})
 
     async def silence(self, ask: Ask) -> web.StreamResponse:

@@ -169,11 +169,32 @@ async def test_a_silence_survives_a_restart_and_is_listed_with_who_and_why(rig: 
     late = await rig.daemon.silences.add(silence(rig, 2 * DAY, "category=cicd"))
     soon = await rig.daemon.silences.add(silence(rig, DAY))
     await rig.restart()
-    assert list(rig.daemon.silences.list()) == [soon, late]
+    assert list(await rig.daemon.silences.list()) == [soon, late]
     assert (late.actor, late.reason, str(late.matcher)) == ("ann", "moving house", "category=cicd")
     await rig.clock.advance(DAY)
     assert list(rig.daemon.silences.holding(rig.clock.now())) == [late]
-    assert list(rig.daemon.silences.list()) == [soon, late]
+    assert list(await rig.daemon.silences.list()) == [soon, late]
+
+
+async def test_what_is_over_is_in_the_list_and_not_in_memory(rig: Rig) -> None:
+    soon = await rig.daemon.silences.add(silence(rig, HOUR))
+    late = await rig.daemon.silences.add(silence(rig, DAY))
+    await rig.wait(2 * HOUR, step=HOUR)
+    rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 20 * DAY))
+    await rig.look()
+    await rig.wait(MINUTE)
+    assert list(rig.daemon.silences._kept) == [late.id]
+    assert list(await rig.daemon.silences.list()) == [soon, late]
+
+
+async def test_a_silence_that_was_over_by_a_clock_that_is_set_back_holds_again(rig: Rig) -> None:
+    kept = await rig.daemon.silences.add(silence(rig, DAY))
+    rig.clock.jump(2 * DAY)
+    await rig.wait(10 * MINUTE, step=MINUTE)
+    assert list(rig.daemon.silences.holding(rig.daemon.clock.now())) == []
+    rig.clock.jump(-2 * DAY)
+    await rig.wait(10 * MINUTE, step=MINUTE)
+    assert list(rig.daemon.silences.holding(rig.daemon.clock.now())) == [kept]
 
 
 async def test_the_same_wish_twice_is_two_silences(rig: Rig) -> None:
@@ -203,7 +224,7 @@ async def test_a_silence_that_is_over_before_it_is_kept_is_refused(rig: Rig) -> 
     await rig.clock.advance(HOUR)
     with pytest.raises(ValueError, match="must end later than now"):
         await rig.daemon.silences.add(wish)
-    assert list(rig.daemon.silences.list()) == []
+    assert list(await rig.daemon.silences.list()) == []
 
 
 class Interrupted:
