@@ -262,7 +262,7 @@ async def live(items: int, days: int, path: Path) -> Year:  # noqa: C901 - its a
             life.daemon = await begin()
 
         async def tidy(life: Simulation, at: datetime) -> None:
-            auditor = Auditor(store, trail, clock, log, life.daemon.complain_of_trail)
+            auditor = Auditor(store, trail, clock, log, life.daemon.voice.complain_of_trail)
             while await auditor.export():
                 pass
             kept = config.daemon.retention

@@ -169,7 +169,7 @@ class Rig:
             tools_for=lambda name: tools(http, name=name, clock=self.clock),
         )
         self.daemon.auditor = Auditor(
-            store, Trail(self._path / "audit", KEY), self.daemon.clock, self.log, self.daemon.complain_of_trail
+            store, Trail(self._path / "audit", KEY), self.daemon.clock, self.log, self.daemon.voice.complain_of_trail
         )
         # no timers: looks, ticks and deliveries happen when the script says so
         await self.daemon.prepare(self.config)

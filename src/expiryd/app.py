@@ -173,7 +173,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
             trail,
             daemon.clock,
             logger,
-            daemon.complain_of_trail,
+            daemon.voice.complain_of_trail,
             is_quiet=lambda: not daemon.ledger.lock.locked(),
         )
     await daemon.prepare(config)

@@ -90,7 +90,7 @@ class Actions:
         if step is not None:
             daemon = self.daemon
             events = await daemon.ledger.commit([step], daemon.graph.audience, entry.at, journal=[entry])
-            daemon.told_of(events)
+            daemon.voice.told_of(events)
             daemon.log.info(entry.action, actor=entry.actor, item=item, **entry.detail)
         return self.find(f"{item}#{aspect}")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from expiryd.api import Clock, CollectorConfig, ExpirydError, Log, Observation
+from expiryd.api import Clock, CollectorConfig, ExpirydError, Log
 from expiryd.config.model import Config
 from expiryd.core.duration import say_left
-from expiryd.core.model import Event, Finding, ItemId, ItemState, Severity
+from expiryd.core.model import ItemState, Severity
 from expiryd.core.rules import Rules
 from expiryd.core.silencing import MUTED
 from expiryd.engine.auditing import Auditor
@@ -22,6 +22,7 @@ from expiryd.engine.delivery import Depot
 from expiryd.engine.graph import Graph, ToolsFor, build
 from expiryd.engine.guard import NetworkGuard
 from expiryd.engine.ledger import Ledger
+from expiryd.engine.looking import Looking
 from expiryd.engine.lookout import CrowdWatch, StaleWatch
 from expiryd.engine.metrics import Metrics
 from expiryd.engine.muting import mutes_of
@@ -30,10 +31,8 @@ from expiryd.engine.schedule import Rhythm, Schedule
 from expiryd.engine.silences import Silences
 from expiryd.engine.tasks import Tasks
 from expiryd.engine.timekeeping import Timekeeper
-from expiryd.store.port import Change, Entry, Look, Outcome, Store, StoreError
-
-RETRY_FIRST = timedelta(minutes=1)
-MOST_LOGGED = 100
+from expiryd.engine.voice import Voice
+from expiryd.store.port import Change, Entry, Look, Store, StoreError
 
 
 class RestartNeeded(ExpirydError):
@@ -62,8 +61,8 @@ class Daemon:
         self.silences = Silences(store, self.clock, log, self._ask_again)
         self.schedule = Schedule(clock, log, self.look)
         self.started_at = clock.now()
-        self.looks_failed: dict[str, int] = {}
         self.reload_error = ""
+        self.voice = Voice(lambda: self.graph, log, metrics)
         self.pulse = Pulse(
             store,
             self.clock,
@@ -73,17 +72,30 @@ class Daemon:
             replan=self._replan,
             retention=lambda: self.graph.config.daemon.retention,
         )
+        self._timekeeper = Timekeeper(
+            self.clock, store, self.ledger, observe=self.voice.observe, moved=self._time_moved
+        )
+        self._crowds = CrowdWatch(self.ledger, self.clock, lambda: self.graph, self.voice.observe, self.voice.forget)
+        self._stale = StaleWatch(self.ledger, self.clock, lambda: self.graph, self.schedule, self.voice.trouble)
+        self.looking = Looking(
+            graph=lambda: self.graph,
+            ledger=self.ledger,
+            clock=self.clock,
+            log=log,
+            metrics=metrics,
+            schedule=self.schedule,
+            told_of=self.voice.told_of,
+            store_failed=self.pulse.store_failed,
+            done=self._crowds.stir,
+        )
         self.network = NetworkGuard(
             self.ledger,
             self.clock,
             log,
             lambda: self.graph.config.connectivity,
-            observe=self._observe,
-            returned=self._look_over_the_network,
+            observe=self.voice.observe,
+            returned=self.looking.begin_over_the_network,
         )
-        self._timekeeper = Timekeeper(self.clock, store, self.ledger, observe=self._observe, moved=self._time_moved)
-        self._crowds = CrowdWatch(self.ledger, self.clock, lambda: self.graph, self._observe, self._forget)
-        self._stale = StaleWatch(self.ledger, self.clock, lambda: self.graph, self.schedule, self._trouble)
         self._load = load
         self._tools_for = tools_for
         self._rehearse = rehearse
@@ -92,7 +104,6 @@ class Daemon:
         self._graph: Graph | None = None
         self._background = Tasks(log)
         self._reloading = asyncio.Lock()
-        self._stopping = False
         self._held_is_stale = True
         """What muted the held parcels may be over, or may not be in the configuration any more."""
 
@@ -123,7 +134,7 @@ class Daemon:
 
     async def stop(self, patience: timedelta) -> list[str]:
         """Drain: no new looks, what runs may end, couriers finish the message they carry. Names what was cancelled."""
-        self._stopping = True
+        self.looking.stopping = True
         self.pulse.stop()
         self.schedule.stop()
         late = await self.graph.close(patience)
@@ -200,32 +211,22 @@ class Daemon:
         count = sum(severities.values())
         return f"{count} item{'' if count == 1 else 's'}: {', '.join(bad) or 'all healthy'}{upcoming}"
 
-    # ── looking ───────────────────────────────────────────────────────────────────────────────────────
+    # ── looking and judging ───────────────────────────────────────────────────────────────────────────
 
     def look(self, name: str) -> None:
         """Start a look at one collector, unless one is still under way."""
-        graph = self.graph
-        if self._stopping or name not in graph.collectors:
-            return
-        if graph.looks.runs(name):
-            self.metrics.overrun(name)
-            self.log.warning("collector.overran", collector=name)
-            return
-        graph.looks.spawn(self._look(graph, name), name)
+        self.looking.begin(name)
 
     async def look_now(self, name: str) -> Look | None:
         """Look and wait for the end. None when the collector is unknown."""
-        self.look(name)
-        while self.graph.looks.runs(name):
-            await self.graph.looks.ended(name)
-        return self.ledger.last_looks.get(name)
+        return await self.looking.now(name)
 
     async def tick(self) -> None:
         """Judge what time alone may have changed. Raises StoreError."""
         await self._free_held()
         await self._timekeeper.review()
         if self.graph.cycle is not None:
-            self.told_of(await self.graph.cycle.tick())
+            self.voice.told_of(await self.graph.cycle.tick())
         await self.network.review()
         await self._stale.review()
         await self._crowds.review()
@@ -246,95 +247,11 @@ class Daemon:
             raise
         self.graph.wake_couriers()
 
-    async def _look(self, graph: Graph, name: str) -> None:
-        config, collector = graph.collectors[name]
-        cycle = graph.cycle
-        if cycle is None:
-            return
-        started = self.clock.monotonic()
-        try:
-            look, events = await cycle.run(name, config, collector)
-        except StoreError as failure:
-            self.pulse.store_failed(failure)
-            self.schedule.retry(name, RETRY_FIRST)
-            return
-        self.metrics.looked(look, self.clock.monotonic() - started)
-        self.told_of(events)
-        self._again_if_blind(name, look)
-        self._crowds.stir()
-        self.log.info(
-            "collector.looked",
-            collector=name,
-            outcome=look.outcome.value,
-            items=look.items,
-            events=len(events),
-            reason=look.reason,
-        )
-
-    def _again_if_blind(self, name: str, look: Look) -> None:
-        """A source that could not be seen is looked at again soon, ever less soon, until its regular turn."""
-        unsure = any(state.blind_looks and not state.is_blind for state in self.ledger.of(name))
-        if look.outcome is Outcome.COMPLETE and not unsure:
-            self.looks_failed.pop(name, None)
-            return
-        failed = self.looks_failed[name] = self.looks_failed.get(name, 0) + 1
-        self.schedule.retry(name, RETRY_FIRST * (1 << min(failed - 1, 10)))
-
-    async def _complain(self, about: str, findings: Sequence[Finding]) -> None:
-        """A notifier's trouble (`notifier/NAME`) is told by the others, a storm (`storm/NAME`) where it rages."""
-        if self.graph.cycle is None:
-            return
-        sort, _, name = about.partition("/")
-        seen = Observation(about, kind="notifier", title=f"notifier {name}", findings=tuple(findings))
-        self.told_of(await self.graph.cycle.observe([seen], notify=(name,) if sort == "storm" else ()))
-
-    async def complain_of_trail(self, finding: Finding | None) -> None:
-        """The audit trail as an item of its own."""
-        if self.graph.cycle is not None:
-            seen = Observation("audit", "audit trail", "the audit trail", findings=(finding,) if finding else ())
-            self.told_of(await self.graph.cycle.observe([seen]))
-
     async def _on_record(self, action: str, actor: str, **detail: Any) -> None:
         """A store that is down takes no record of it; the log has it then."""
         entry = Entry(self.clock.now(), actor, action, detail={k: v for k, v in detail.items() if v})
         with suppress(StoreError):
             await self.store.commit(Change(journal=[entry]))
-
-    def told_of(self, events: list[Event]) -> None:
-        """These were decided and are owed: counted, logged, and the couriers are woken."""
-        if events:
-            self.metrics.happened(events)
-            for event in events[:MOST_LOGGED]:
-                self.log.info(
-                    "alert.changed",
-                    kind=event.kind.value,
-                    item=event.item,
-                    aspect=event.aspect,
-                    severity=event.severity.word,
-                )
-            if (left := len(events) - MOST_LOGGED) > 0:
-                self.log.info("alert.changed_more", events=left)
-            self.graph.wake_couriers()
-
-    # ── what it notices by itself ─────────────────────────────────────────────────────────────────────
-
-    async def _observe(self, seen: Sequence[Observation]) -> None:
-        if self.graph.cycle is not None:
-            self.told_of(await self.graph.cycle.observe(seen))
-
-    async def _trouble(self, collector: str, finding: Finding) -> None:
-        if self.graph.cycle is not None:
-            self.told_of(await self.graph.cycle.trouble(collector, finding))
-
-    async def _forget(self, item: ItemId) -> None:
-        if self.graph.cycle is not None:
-            await self.graph.cycle.forget(item)
-
-    def _look_over_the_network(self) -> None:
-        for name, (_, collector) in self.graph.collectors.items():
-            if collector.network:
-                self.looks_failed.pop(name, None)
-                self.look(name)
 
     def _time_moved(self) -> None:
         """Everything planned is planned anew, and what waits asks again how long."""
@@ -365,7 +282,7 @@ class Daemon:
                 log=self.log,
                 metrics=self.metrics,
                 rules=self._rules,
-                complain=self._complain,
+                complain=self.voice.complain,
                 mutes=mutes_of(graph.hush, self.ledger, self.silences),
                 held=self.silences.held,
                 group_wait=graph.audience.group_wait,
@@ -390,7 +307,7 @@ class Daemon:
     async def _retire_items(self) -> None:
         """What belonged to a collector or notifier that the configuration no longer has is not watched any more."""
         if self.graph.cycle is not None:
-            self.told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
+            self.voice.told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
 
     def _rhythms(self) -> dict[str, Rhythm]:
         zone = self.graph.config.daemon.timezone

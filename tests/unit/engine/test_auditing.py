@@ -42,7 +42,7 @@ class Forgetful:
 def auditor(rig: Rig, store: Any = None) -> Auditor:
     """Another life, which knows nothing but the database and the files."""
     trail = Trail(directory(rig), KEY)
-    return Auditor(store or rig.daemon.store, trail, rig.clock, rig.log, rig.daemon.complain_of_trail)
+    return Auditor(store or rig.daemon.store, trail, rig.clock, rig.log, rig.daemon.voice.complain_of_trail)
 
 
 def directory(rig: Rig) -> Path:
@@ -105,7 +105,7 @@ async def test_a_database_that_was_put_back_loses_no_line_though_its_numbers_beg
         await younger.clock.advance(DAY)
         await sees_many(younger, 2)
         other = Auditor(
-            younger.daemon.store, Trail(directory(rig), KEY), rig.clock, rig.log, rig.daemon.complain_of_trail
+            younger.daemon.store, Trail(directory(rig), KEY), rig.clock, rig.log, rig.daemon.voice.complain_of_trail
         )
         while await other.export():
             pass
