@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,21 @@ def test_a_cut_off_end_is_found_with_the_help_of_the_database(config: str, capsy
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert ran(config, "verify") == 1
     assert "its end is missing" in capsys.readouterr().err
+
+
+def test_a_database_of_an_older_version_is_named_with_what_to_do(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after restoring a backup made before an upgrade, when the daemon has not been started since."""
+    database = Path(config).parent / "state" / "expiryd.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE trail")
+    before = database.read_bytes()
+    assert ran(config, "verify") == 1
+    told = capsys.readouterr().err
+    assert f"the database {database} is not what this version of expiryd works with: start the daemon" in told
+    assert "Traceback" not in told
+    assert database.read_bytes() == before
 
 
 def test_a_secret_in_any_output_is_found_and_never_printed(config: str, capsys: pytest.CaptureFixture[str]) -> None:

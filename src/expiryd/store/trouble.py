@@ -16,6 +16,10 @@ _READ_ONLY = (
     "cannot be written to: check the owner and mode of file and directory, and that neither is mounted read-only"
 )
 _CLOSED = "cannot be opened: its directory must exist, and belong to the user the daemon runs as"
+_OTHER_VERSION = (
+    "is not what this version of expiryd works with: start the daemon once (`expiryd run`), which brings a database of "
+    "an older version up to date or says what is wrong with it, and try again"
+)
 _SERVER_GONE = "does not answer: check that the server runs and may be reached from here"
 _REFUSED = "refuses this user or password: check the user in daemon.database and pg_hba.conf of the server"
 
@@ -36,6 +40,8 @@ _ADVICE = (
     ("53300", "takes no more connections: raise max_connections of the server"),
     ("25006", "is read-only (a standby?): daemon.database must name the primary"),
     ("28", _REFUSED),
+    ("42P01", _OTHER_VERSION),
+    ("42703", _OTHER_VERSION),
     ("3D000", "does not exist: create it first (docs/state.md)"),
     ("42501", "does not let this user do that: the user must own the database, or its schema"),
     ("55P03", "is locked by another session: look at pg_stat_activity"),
@@ -59,10 +65,12 @@ def explain(error: Exception, database: str, secrets: tuple[str, ...] = ()) -> S
 
 
 def _fallback(cause: BaseException, code: str) -> str:
-    """A connection that never came to be has no SQLSTATE, only words."""
+    """What has no code of its own, only words: a table that is not there, a connection that never came to be."""
+    words = str(cause)
+    if code == "SQLITE_ERROR" and words.startswith(("no such table", "no such column")):
+        return _OTHER_VERSION
     if type(cause).__name__ != "OperationalError" or code:
         return "failed in a way that is not expected: please report it"
-    words = str(cause)
     if "authentication failed" in words or "no password supplied" in words or "pg_hba.conf" in words:
         return _REFUSED
     if "does not exist" in words:
