@@ -351,9 +351,7 @@ def test_a_store_that_only_its_owner_may_read_is_seen_only_when_allowed(
     assert CANARY not in machine.journal()
 
 
-LIBRARIES = (
-    "uvloop greenlet cffi cryptography.x509 OpenSSL.SSL pycares pydantic_core yaml sqlalchemy psycopg pyrage jks"
-)
+LIBRARIES = "uvloop cffi cryptography.x509 OpenSSL.SSL pycares pydantic_core yaml sqlalchemy psycopg pyrage jks"
 HANDSHAKE = """
 import asyncio, ssl, sys, OpenSSL.SSL as tls, uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
