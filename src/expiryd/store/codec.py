@@ -9,8 +9,6 @@ from sys import intern
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row
-
 from expiryd.core.matching import Matcher
 from expiryd.core.model import (
     NO_LABELS,
@@ -42,6 +40,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 # Escaped to ASCII, so that NUL and lone surrogates pass through a text column of either database.
 
 
+Row = Any
+"""What was read, by the names of the columns: as it is stored, unless it says otherwise."""
 Values = tuple[Any, ...]
 """A row as the driver takes it, in the order of the table's columns."""
 
@@ -97,7 +97,7 @@ def item_row(state: ItemState) -> Values:
     )
 
 
-def item_state(row: Row[Any], alerts: Sequence[Row[Any]], memo: Memo) -> ItemState:
+def item_state(row: Row, alerts: Sequence[Row], memo: Memo) -> ItemState:
     detail = json.loads(row.detail) if row.detail != "{}" else {}
     collector = intern(detail.get("collector") or unescape(row.collector))
     item = ItemId(detail.get("item") or unescape(row.item))
@@ -181,7 +181,7 @@ def _generation(name: str, first: int, last: int, ends: int | None, fingerprint:
     return Generation(name, from_micros(first), from_micros(last), expires_at, fingerprint)
 
 
-def _lifetime(row: Row[Any], detail: Mapping[str, Any]) -> Lifetime | None:
+def _lifetime(row: Row, detail: Mapping[str, Any]) -> Lifetime | None:
     if row.basis is None:
         return None
     not_before, span = detail.get("not_before"), detail.get("span")
@@ -243,7 +243,7 @@ def alert_row(alert: Alert, place: int) -> Values:
     )
 
 
-def _alert(row: Row[Any], item: ItemId) -> Alert:
+def _alert(row: Row, item: ItemId) -> Alert:
     return Alert(
         item=item,
         aspect=intern(unescape(row.aspect)),
@@ -308,7 +308,7 @@ def _payload_text(event: Event) -> str:
     )
 
 
-def event_of(row: Row[Any], memo: Memo) -> Event:
+def event_of(row: Row, memo: Memo) -> Event:
     payload = json.loads(row.payload)
     expires_at, issued_at = payload.get("expires_at"), payload.get("issued_at")
     basis, traits = payload.get("basis"), payload.get("traits")
@@ -335,7 +335,7 @@ def event_of(row: Row[Any], memo: Memo) -> Event:
     )
 
 
-def parcel_of(row: Row[Any], notifier: str, memo: Memo) -> Parcel:
+def parcel_of(row: Row, notifier: str, memo: Memo) -> Parcel:
     return Parcel(
         id=row.parcel,
         notifier=notifier,
@@ -362,7 +362,8 @@ def look_row(look: Look) -> dict[str, Any]:
     }
 
 
-def look_of(row: Row[Any]) -> Look:
+def look_of(row: Row) -> Look:
+    """Of a row with Python's own values."""
     return Look(row.collector, row.started_at, row.finished_at, Outcome(row.outcome), row.items, row.reason)
 
 
@@ -381,7 +382,8 @@ def silence_row(silence: Silence) -> dict[str, Any]:
     }
 
 
-def silence_of(row: Row[Any]) -> Silence:
+def silence_of(row: Row) -> Silence:
+    """Of a row with Python's own values."""
     matcher = Matcher.read(json.loads(row.matcher))
     return Silence(matcher, row.starts_at, row.ends_at, row.actor, row.reason, row.created_at, row.id)
 
@@ -399,6 +401,6 @@ def entry_row(entry: Entry) -> Values:
     )
 
 
-def entry_of(row: Row[Any]) -> Entry:
+def entry_of(row: Row) -> Entry:
     actor, action, about = unescape(row.actor), unescape(row.action), unescape(row.item)
     return Entry(from_micros(row.at), actor, action, about, json.loads(row.detail), row.seq)

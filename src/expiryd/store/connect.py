@@ -103,8 +103,8 @@ def _sqlite(url: URL, busy_timeout: timedelta, private: bool) -> Database:
     _prepare(migrator, patience, *durable)
     # A transaction that reads first and writes later is refused when another wrote in between, however patient it
     # is (SQLITE_BUSY_SNAPSHOT). So a writer says at once that it will write.
-    _begin(writer, "BEGIN IMMEDIATE")
-    if not private:
+    if not private:  # else whoever writes says so itself, and nobody comes between what is read
+        _begin(writer, "BEGIN IMMEDIATE")
         _begin(reader, "BEGIN")
     _begin(migrator, "BEGIN IMMEDIATE")
     return Database(f"the database {file}", writer, reader, migrator, file=file)

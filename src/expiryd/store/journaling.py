@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from expiryd.core.model import Event
 from expiryd.store import statements
@@ -44,17 +44,17 @@ def looked(connection: Connection, look: Look) -> None:
 def settled(connection: Connection, notifier: str, ids: Sequence[int], by: Settlement) -> None:
     """To be called before the parcels are settled."""
     said = {"proof": by.proof, "reason": by.reason}
-    found = statements.in_hand(connection, ids=ids, notifier=notifier).all()
+    found = statements.in_hand(connection, ids=ids, notifier=notifier)
     _record(connection, notifier, found, Entry(by.at, SYSTEM, _ACTIONS[by.fate], detail=said))
 
 
 def held(connection: Connection, notifier: str, ids: Sequence[int], at: datetime, detail: Mapping[str, str]) -> None:
     """To be called before the parcels are held. One that is held again for the same reason is no news."""
-    found = statements.in_hand_anew(connection, ids=ids, notifier=notifier, known=detail["reason"]).all()
+    found = statements.in_hand_anew(connection, ids=ids, notifier=notifier, known=detail["reason"])
     _record(connection, notifier, found, Entry(at, SYSTEM, "message.held", detail=detail))
 
 
-def _record(connection: Connection, notifier: str, found: Sequence[Row[Any]], entry: Entry) -> None:
+def _record(connection: Connection, notifier: str, found: Sequence[Any], entry: Entry) -> None:
     if not found:
         return
     items = list(dict.fromkeys(unescape(row.item) for row in found))

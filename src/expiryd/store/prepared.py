@@ -1,12 +1,14 @@
 """SQL that is made once for each kind of database, and from then on costs what the database itself costs.
 
-SQLAlchemy puts a statement together and looks at each parameter each time, which takes ten times as long as SQLite
-does; and with many rows its driver takes the interpreter's lock for each of them.
+SQLAlchemy makes it, and its connections and transactions are used; what runs all the time goes to the driver past it.
+For each statement that it puts together it takes ten times as long as SQLite needs, and with many rows its driver takes
+the interpreter's lock for each of them.
 """
 
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +18,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    CursorResult,
     Dialect,
     Executable,
     Insert,
@@ -48,16 +49,17 @@ class Prepared:
     """A statement with parameters (`bindparam`), run with their values by name.
 
     `make` gives it for the database of this name; an insert is of all columns, or of these. What it reads comes as
-    it is stored: see the codec.
+    named tuples of values as they are stored: see the codec.
     """
 
     def __init__(self, make: Callable[[str], Executable], columns: Sequence[str] | None = None) -> None:
         self._make = make
         self._columns = columns
         self._texts: dict[str, _Text] = {}
+        self._row: Callable[[Sequence[Any]], Any] | None = None
 
-    def __call__(self, connection: Connection, **values: Any) -> CursorResult[Any]:
-        """Raises SQLAlchemyError, also for a value that cannot be stored."""
+    def __call__(self, connection: Connection, **values: Any) -> list[Any]:
+        """All rows, if it gives any. Raises the driver's errors, and ArgumentError for what cannot be stored."""
         made = self._texts.get(connection.dialect.name) or self._text(connection.dialect.name)
         try:
             ready = {
@@ -66,7 +68,22 @@ class Prepared:
         except TypeError as error:
             raise ArgumentError(f"a value cannot be stored: {error}") from None
         ready = {**made.known, **ready}
-        return connection.exec_driver_sql(made.text, tuple([ready[name] for name in made.order]))
+        cursor = _cursor(connection)
+        try:
+            cursor.execute(made.text, tuple([ready[name] for name in made.order]))
+            if cursor.description is None:
+                return []
+            if self._row is None:
+                names = (column[0] for column in cursor.description)
+                row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # known when it has run
+                self._row = row._make
+            return list(map(self._row, cursor.fetchall()))
+        finally:
+            cursor.close()
+
+    def scalar(self, connection: Connection, **values: Any) -> Any:
+        """The first value of the first row. Raises the same."""
+        return self(connection, **values)[0][0]
 
     def _text(self, database: str) -> _Text:
         dialect = _dialect(database)
@@ -94,7 +111,7 @@ class Rows:
         self._parts: dict[str, tuple[str, str, str]] = {}
 
     def __call__(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Raises SQLAlchemyError, also when a row cannot be made."""
+        """Raises the driver's errors, and ArgumentError when a row cannot be made."""
         try:
             ready = list(rows)
         except TypeError as error:
@@ -102,7 +119,11 @@ class Rows:
         if ready:
             head, row, tail = self._parts.get(connection.dialect.name) or self._split(connection.dialect.name)
             text = f"{head}{', '.join([row] * len(ready))}{tail}"
-            connection.exec_driver_sql(text, tuple(chain.from_iterable(ready)))
+            cursor = _cursor(connection)
+            try:
+                cursor.execute(text, tuple(chain.from_iterable(ready)))
+            finally:
+                cursor.close()
 
     def _split(self, database: str) -> tuple[str, str, str]:
         """What comes before the placeholders of a row, those with their parentheses, and what follows."""
@@ -133,6 +154,11 @@ def among(database: str, column: Column[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(of)))
     listed = func.json_each(bindparam(name, type_=_Listed())).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def _cursor(connection: Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    return driver.cursor()
 
 
 def _dialect(database: str) -> Dialect:

@@ -124,10 +124,10 @@ class SqlStore:
         alerts = defaultdict(list)
         for row in statements.alerts_by_item(connection):
             alerts[row.item].append(row)
-        page = statements.items_first(connection, limit=_PAGE).all()
+        page = statements.items_first(connection, limit=_PAGE)
         while page:
             items += [item_state(row, alerts.get(row.item, ()), memo) for row in page]
-            page = statements.items_after(connection, last=unescape(page[-1].item), limit=_PAGE).all()
+            page = statements.items_after(connection, last=unescape(page[-1].item), limit=_PAGE)
         looks = connection.execute(select(collector)).all()
         return Known(
             installation=connection.execute(select(installation.c.id)).scalar_one(),
@@ -157,7 +157,7 @@ class SqlStore:
 
     @reads
     def next_due(self, connection: Connection, notifier: str) -> datetime | None:
-        return moment(statements.next_due(connection, notifier=notifier).scalar_one())
+        return moment(statements.next_due.scalar(connection, notifier=notifier))
 
     @writes
     def lease(
@@ -176,7 +176,7 @@ class SqlStore:
         else:
             found = statements.takeable_soon(connection, **asked, horizon=horizon)
         memo, taken = Memo(), list[Parcel]()
-        for ids in _chunks(found.scalars().all(), _IDS):
+        for ids in _chunks([row.id for row in found], _IDS):
             statements.lease(connection, ids=ids, until=until)
             taken += [parcel_of(row, notifier, memo) for row in statements.parcels(connection, ids=ids)]
         return taken
@@ -255,7 +255,7 @@ class SqlStore:
                 Severity(row.severity),
                 row.counted > 0,
             )
-            for row in statements.sent(connection, notifier=notifier, since=since).all()
+            for row in statements.sent(connection, notifier=notifier, since=since)
         ]
 
     @reads
@@ -290,7 +290,7 @@ class SqlStore:
     @reads
     def events(self, connection: Connection, *, before: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
         memo, deliveries = Memo(), defaultdict(list)
-        rows = statements.events_before(connection, before=_NEWEST if before is None else before, limit=limit).all()
+        rows = statements.events_before(connection, before=_NEWEST if before is None else before, limit=limit)
         for ids in _chunks([row.id for row in rows], _IDS):
             for row in statements.fates(connection, ids=ids):
                 said = unescape(row.proof or row.reason)
@@ -310,8 +310,8 @@ class SqlStore:
 
     @reads
     def trail_head(self, connection: Connection) -> tuple[int, str] | None:
-        row = statements.trail_head(connection).first()
-        return None if row is None else (row.seq, row.hash)
+        known = statements.trail_head(connection)
+        return (known[0].seq, known[0].hash) if known else None
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
     tuple_,
     type_coerce,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -219,8 +220,16 @@ parcels = Prepared(_parcels)
 """Parcels with their events and `told`: whether this notifier was told of the matter since it was last closed."""
 
 
+def _these(database: str) -> ColumnElement[bool]:
+    """Those with these numbers that are still owed. Nothing but the number may lead SQLite to them.
+
+    Otherwise it takes an index over all that was ever owed to the notifier.
+    """
+    return and_(among(database, parcel.c.id, "ids"), case((_mine, 1), else_=0) == 1)
+
+
 def _of_mine(database: str, **values: Any) -> Update:
-    return update(parcel).where(among(database, parcel.c.id, "ids"), _mine).values(values)
+    return update(parcel).where(_these(database)).values(values)
 
 
 lease = Prepared(
@@ -261,7 +270,7 @@ next_due = Prepared(lambda _: select(func.min(parcel.c.due_at).label("due")).whe
 
 def _in_hand(database: str, *but: ColumnElement[bool]) -> Select[Any]:
     of_mine = select(parcel.c.event, event.c.item).join_from(parcel, event)
-    return of_mine.where(among(database, parcel.c.id, "ids"), _mine, *but).order_by(parcel.c.event)
+    return of_mine.where(_these(database), *but).order_by(parcel.c.event)
 
 
 in_hand = Prepared(_in_hand)
@@ -328,20 +337,18 @@ sent_matters = Prepared(_sent_matters)
 
 
 def _conversations(_: str) -> Select[Any]:
-    at_parcel, notifier = parcel.alias("at_parcel"), _notifier
-    end_owed = exists().where(
-        event.c.item == thread.c.item,
-        event.c.generation == thread.c.generation,
-        at_parcel.c.event == event.c.id,
-        at_parcel.c.notifier == notifier,
-        at_parcel.c.settled_at.is_(None),
-    )
+    open_ = select(alert.c.item, alert.c.generation, alert.c.severity)
+    end_owed = select(event.c.item, event.c.generation, literal(0)).join_from(parcel, event).where(_mine)
+    matter = union_all(open_, end_owed).subquery("matter")  # few, where threads are kept for long
     columns = (thread.c.item, thread.c.generation)
-    matters = and_(alert.c.item == thread.c.item, alert.c.generation == thread.c.generation)
-    severity = func.coalesce(func.max(alert.c.severity), 0)
-    each = select(*columns, severity.label("severity")).join_from(thread, alert, matters, isouter=True)
-    mine = each.where(thread.c.notifier == notifier, thread.c.reference != "", or_(alert.c.item.is_not(None), end_owed))
-    return mine.group_by(*columns).order_by(func.min(thread.c.at))
+    about = and_(
+        thread.c.notifier == _notifier, thread.c.item == matter.c.item, thread.c.generation == matter.c.generation
+    )
+    # an outer join, so that SQLite begins with the matters
+    mine = select(*columns, func.max(matter.c.severity).label("severity")).join_from(
+        matter, thread, about, isouter=True
+    )
+    return mine.where(func.coalesce(thread.c.reference, "") != "").group_by(*columns).order_by(func.min(thread.c.at))
 
 
 conversations = Prepared(_conversations)

@@ -86,6 +86,7 @@ class Transactions:
             if engine is self.database.reader:  # nobody writes meanwhile
                 return work(connection)
             with connection.begin():
+                connection.connection.cursor().execute("BEGIN IMMEDIATE")
                 return work(connection)
 
 

@@ -47,7 +47,7 @@ def _remember_alerts(connection: Connection, states: Sequence[ItemState]) -> Non
 
 def owe(connection: Connection, events: Sequence[tuple[Event, tuple[str, ...]]], due: datetime | None) -> None:
     """Number the events, and owe each to its notifiers."""
-    last: int = statements.number_events(connection, count=len(events)).scalar_one()
+    last: int = statements.number_events.scalar(connection, count=len(events))
     ids = range(last - len(events) + 1, last + 1)
     rows = (event_row(happened, id_) for id_, (happened, _) in zip(ids, events, strict=True))
     statements.note_events(connection, rows)
