@@ -144,13 +144,14 @@ class Cycle:
                     for state in waking[start : start + AT_ONCE]
                     if state.collector not in hidden or state.id == state.collector
                 ]
-                steps: list[Step] = []
-                for at in range(0, len(items) + BATCH, BATCH):  # one batch is stored while the next is judged
+                steps = await self._judge(items[:BATCH], now, first)
+                for at in range(BATCH, len(items), BATCH):  # one batch is stored while the next is judged
                     told, steps = await asyncio.gather(
                         self.ledger.commit(steps, self.audience, now),
                         self._judge(items[at : at + BATCH], now, first),
                     )
                     events += told
+                events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
 
@@ -189,7 +190,10 @@ class Cycle:
         gone = [] if lost else self._vanished(name, missing, now)
         look = Look(name, now, self.clock.now(), _outcome(failure, seen), len(seen), failure)
         steps, over = self._own(look, lost, known, now)
+        was_blind = self._is_blind(name)
         events += await self.ledger.commit(steps, self.audience, now, gone=[*gone, *over], look=look)
+        if was_blind and not self._is_blind(name):
+            self.ledger.wake_up_at(now)  # what was due while nothing could be seen, and was not seen now either
         return look
 
     def _steps(

@@ -49,6 +49,35 @@ async def test_a_source_that_is_not_looked_at_any_more_is_told_and_over_with_the
         rig.daemon.schedule.stop()
 
 
+# ── a source that could not be seen ───────────────────────────────────────────────────────────────────
+
+
+@disturbed
+async def test_what_was_due_while_its_source_was_blind_is_told_when_that_is_over_seen_or_not(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    gone, half = CollectError("no answer"), CollectError("the answer broke off")
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="8d", BBR="60d")),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("1h", sees("tokens", gone), sees("tokens", gone)),
+        want("1h", "1h1m", "slack: blind warning tokens blind"),
+        want("1d", "1d1m", "slack: worsened critical tokens blind"),
+        at("2d", sees("tokens", half, BBR="60d")),
+        want(
+            "2d",
+            "2d2m",
+            "slack: worsened critical tokens/AAR",
+            "slack: raised warning tokens partial",
+            "slack: sighted warning tokens blind",
+        ),
+        until="3d",
+        disturbance=disturbance,
+        settings={"policy": NEVER},
+    )
+
+
 def test_three_turns_are_counted_by_its_own_rhythm_in_its_own_zone() -> None:
     last = datetime(2030, 3, 29, 12, tzinfo=UTC)
     berlin = ZoneInfo("Europe/Berlin")
