@@ -82,11 +82,11 @@ async def test_the_copy_is_lived_in_and_the_database_hears_nothing_of_it(
     lived: SqlStore, url: str, tmp_path: Path
 ) -> None:
     """Numbers go on behind those that were copied, and whoever works with the database was not in the way."""
+    known, before = await lived.load(), everything(url)
     await copy_state(url, tmp_path / "copy.db")
-    before = everything(url)
     copy = SqlStore(database_url(tmp_path / "copy.db"), private=True)
     await copy.open()
-    assert await copy.load() == replace(await lived.load(), installation=(await copy.load()).installation)
+    assert await copy.load() == known
     await copy.commit(Change(events=[(happened("later"), ("slack",))], due=NOW))
     assert [record.id for record in await copy.events()] == [4, 3, 2, 1]
     assert {each.event.item for each in await copy.lease("slack", NOW, NOW + HOUR)} >= {"tls/later"}
