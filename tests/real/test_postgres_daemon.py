@@ -79,6 +79,15 @@ class Site:
         command = (COMMAND, "-c", self.config, "run", "--immediate")
         return self._processes.start(*command, port=self.port if ready else None)
 
+    def asks(self, processes: Processes, *verb: str, code: int = 0) -> str:
+        """What a command prints about this place."""
+        asked = processes.start(COMMAND, "-c", self.config, *verb)
+        assert asked.process.wait(30) == code, asked.said()
+        return asked.said()
+
+    def trail(self) -> str:
+        return "".join(file.read_text() for file in sorted((self.state / "audit").glob("*.jsonl")))
+
     def alerts(self) -> list[str]:
         """What was told of the token."""
         texts = [file.read_text() for file in sorted(self.messages.glob("*.md"))]
@@ -126,6 +135,26 @@ def test_what_was_told_before_a_kill_is_not_told_again(site: Site, url: str) -> 
     assert len(site.alerts()) == 1
     assert any(rows(url).values())
     assert not list(site.state.glob("*.db*")), "the state is in PostgreSQL and nowhere else"
+
+
+def test_the_audit_trail_has_everything_once_and_is_proven_over_a_kill(site: Site, processes: Processes) -> None:
+    first = site.run()
+    settled(first, "message.delivered")
+    until(lambda: "message.delivered" in site.trail(), within=20, waiting_for="the trail")
+    assert "follow from each other" in site.asks(processes, "audit", "verify"), "beside the daemon"
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    second = site.run()
+    settled(second, "collector.looked")
+    assert second.stop(within=20) == 0, second.said()
+
+    assert "follow from each other" in site.asks(processes, "audit", "verify")
+    lines = [json.loads(line) for line in site.trail().splitlines()]
+    about = [line["action"] for line in lines if line["item"] == "tokens/DEPLOY_TOKEN"]
+    assert about.count("alert.raised") == 1
+    assert [line["item"] for line in lines if line["action"] == "look.ended"].count("tokens") == 2
+    events = [line["detail"]["event"] for line in lines if "event" in line["detail"]]
+    assert len(events) == len(set(events))
 
 
 def test_a_second_daemon_on_the_same_database_is_refused(
