@@ -14,6 +14,8 @@ from expiryd.core.model import EXPIRY, Event, EventKind, Severity
 from expiryd.core.wording import badge, facts, headline, plain, say_time
 
 MOST_LISTED = 100
+MOST_IN_FULL = 10
+MOST_OWNERS = 5
 MOST_NAMED = 3
 MOST_SUBJECT = 180
 _COLOURS = {
@@ -64,7 +66,10 @@ def by_urgency(events: Sequence[Event]) -> list[Event]:
 
 
 def render(events: Sequence[Event], now: datetime, occasion: Occasion = NO_OCCASION) -> Wording:
-    """`events` in the order of `by_urgency`. Every event is counted; the first MOST_LISTED are told in full."""
+    """`events` in the order of `by_urgency`. Every event is counted, the first MOST_LISTED are told.
+
+    Of more than MOST_IN_FULL so many are told in full, and the rest in a line each.
+    """
     preface = _preface(events, occasion)
     return Wording(_subject(events, now, occasion), _text(events, now, preface), _html(events, now, preface))
 
@@ -154,22 +159,38 @@ def _preface(events: Sequence[Event], occasion: Occasion) -> list[str]:
         lines += [f"{look.collector}: {_said(look.items, least=Severity.UNKNOWN)}" for look in occasion.first_looks]
     if occasion.is_digest:
         lines.append("More than there was room for one by one (`policy.storm`), so they leave as one message.")
-    return [*lines, f"{len(events)} matters: {tally(events)}"] if len(events) > 1 else lines
+    if len(events) > 1:
+        lines.append(f"{len(events)} matters: {tally(events)}")
+    return [*lines, *_owners(events)]
+
+
+def _owners(events: Sequence[Event]) -> list[str]:
+    """Whose it is, when that is hard to see from what follows."""
+    owners = Counter(plain(event.traits.owner) or "nobody named" for event in events)
+    if len(events) <= MOST_IN_FULL or not any(event.traits.owner for event in events):
+        return []
+    named = ", ".join(f"{owner} {count}" for owner, count in owners.most_common(MOST_OWNERS))
+    more = len(owners) - MOST_OWNERS
+    return [f"By owner: {named}{f' and {more} more' if more > 0 else ''}"]
 
 
 def _text(events: Sequence[Event], now: datetime, preface: Sequence[str]) -> str:
     blocks = ["\n".join(preface)] if preface else []
     blocks += [
         "\n".join([f"{badge(event)}  {headline(event, now)}", *(f"    {k}: {v}" for k, v in facts(event))])
-        for event in events[:MOST_LISTED]
+        for event in events[:MOST_IN_FULL]
     ]
+    if lines := [f"{badge(e)}  {headline(e, now)} ({_whose(e)})" for e in events[MOST_IN_FULL:MOST_LISTED]]:
+        blocks.append("\n".join(lines))
     if left := events[MOST_LISTED:]:
         blocks.append(f"… and {len(left)} more: {tally(left)}. `expiryd alerts` lists them all.")
     return "\n\n".join([*blocks, f"expiryd, {say_time(now)}"]) + "\n"
 
 
 def _html(events: Sequence[Event], now: datetime, preface: Sequence[str]) -> str:
-    cards = "".join(_card(event, now) for event in events[:MOST_LISTED])
+    cards = "".join(_card(event, now) for event in events[:MOST_IN_FULL])
+    rows = "".join(_row(event, now) for event in events[MOST_IN_FULL:MOST_LISTED])
+    table = f'<table style="font-size:13px;border-spacing:0">{rows}</table>' if rows else ""
     head = f"<p>{'<br>'.join(map(escape, preface))}</p>" if preface else ""
     left = events[MOST_LISTED:]
     more = (
@@ -181,7 +202,7 @@ def _html(events: Sequence[Event], now: datetime, preface: Sequence[str]) -> str
         '<!doctype html><html><head><meta charset="utf-8"></head>'
         '<body style="font:14px/1.5 system-ui,sans-serif;color:#222;max-width:48em;margin:1em auto;padding:0 1em;'
         'overflow-wrap:anywhere">'
-        f'{head}{cards}{more}<p style="color:#777;font-size:12px">expiryd, {say_time(now)}</p></body></html>'
+        f'{head}{cards}{table}{more}<p style="color:#777;font-size:12px">expiryd, {say_time(now)}</p></body></html>'
     )
 
 
@@ -195,6 +216,18 @@ def _card(event: Event, now: datetime) -> str:
         f'<b style="color:{colour}">{badge(event)}</b> {escape(headline(event, now))}'
         f'<table style="font-size:13px;margin-top:.4em;border-spacing:0">{rows}</table></div>'
     )
+
+
+def _row(event: Event, now: datetime) -> str:
+    return (
+        f'<tr><td style="{_LABEL}"><b style="color:{_COLOURS[_shade(event)]}">{badge(event)}</b></td>'
+        f'<td style="padding-bottom:.4em">{escape(headline(event, now))}'
+        f'<br><span style="color:#666">{escape(_whose(event))}</span></td></tr>'
+    )
+
+
+def _whose(event: Event) -> str:
+    return ", ".join(filter(None, (plain(event.traits.owner), plain(event.item))))
 
 
 def _shade(event: Event) -> Severity:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.core.words import DAY, NOW, event
 
 from expiryd.core.model import BLIND, EXPIRY, Event, EventKind, Severity, Traits
-from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, by_urgency, render, tally
+from expiryd.core.render import MOST_IN_FULL, MOST_LISTED, MOST_SUBJECT, by_urgency, render, tally
 
 
 class Page(HTMLParser):
@@ -32,7 +32,7 @@ class Page(HTMLParser):
         self.tags.add(tag)
         self.names |= {name for name, _ in attrs}
         self.links += [value or "" for name, value in attrs if name == "href"]
-        if tag != "meta":
+        if tag not in {"meta", "br"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -42,7 +42,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-OURS = {"html", "head", "meta", "body", "p", "div", "b", "table", "tr", "td", "a", "code"}
+OURS = {"html", "head", "meta", "body", "p", "div", "b", "table", "tr", "td", "a", "code", "br", "span"}
 
 
 def crowd(count: int) -> list[Event]:
@@ -98,15 +98,30 @@ def test_what_is_open_comes_first_then_by_severity_news_before_reminders_and_by_
     assert by_urgency(ordered[::-1]) == ordered
 
 
-@pytest.mark.parametrize("count", [1, 2, MOST_LISTED, MOST_LISTED + 1, 150, 5000])
-def test_every_event_is_counted_and_the_first_hundred_are_told_in_full(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, MOST_IN_FULL, MOST_IN_FULL + 1, MOST_LISTED, MOST_LISTED + 1, 150, 5000])
+def test_every_event_is_counted_the_first_hundred_are_told_and_the_first_ten_in_full(count: int) -> None:
     wording = render(crowd(count), NOW)
     page = Page(wording.html)
     for text in (wording.text, page.text):
         assert sum(f"host{n:03} expires" in text for n in range(1, count + 1)) == min(count, MOST_LISTED)
+        assert text.count("Rotate") + text.count("Plan") == min(count, MOST_IN_FULL)
+        assert sum(f"certs/{n:03}" in text for n in range(1, count + 1)) == min(count, MOST_LISTED)
         assert (f"… and {count - MOST_LISTED} more: {count - MOST_LISTED} warning." in text) == (count > MOST_LISTED)
         assert ("expiryd alerts" in text) == (count > MOST_LISTED)
         assert (f"{count} matters: {count} warning" in text) == (count > 1)
+
+
+def test_of_many_it_says_whose_they_are() -> None:
+    def owned(*owners: str) -> str:
+        several = [event(item=f"c/{n}", traits=Traits(owner=owner)) for n, owner in enumerate(owners)]
+        return render(several, NOW).text
+
+    assert "By owner" not in owned(*["ops"] * MOST_IN_FULL)
+    assert "By owner: ops 11\n" in owned(*["ops"] * 11)
+    assert "By owner: ops 8, nobody named 2, web 1\n" in owned(*["ops"] * 8, "", "", "web")
+    assert "By owner" not in owned(*[""] * 20)
+    assert "By owner: a 5, b 4, c 3, d 2, e 1 and 2 more\n" in owned(*"aaaaabbbbcccddefg")
+    assert "(ops, c/12)" in owned(*["ops"] * 13)
 
 
 def test_only_web_addresses_become_links() -> None:
