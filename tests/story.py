@@ -148,13 +148,13 @@ async def play(
             raise AssertionError(f"not at the end after {MOST_STEPS} steps, at {rig.clock.now() - rig.begins_at}")
         await _surely(rig, fate, rig.restart)
         await _surely(rig, fate, rig.audit)
-        await _prove_trail(rig, path / "audit")
+        await prove_trail(rig, path / "audit")
     check(script, heard)
     assert fate.deaths or disturbance is not Disturbance.KILL
     return rig
 
 
-async def _prove_trail(rig: Rig, directory: Path) -> None:
+async def prove_trail(rig: Rig, directory: Path) -> None:
     """Whatever died when: the trail holds every entry once, and every event."""
     store: Any = rig.daemon.store
     assert verify(directory, KEY, await store.trail_head()).problems == []
@@ -262,4 +262,4 @@ def becomes(**settings: Mapping[str, Any] | Any) -> Act:
     return act
 
 
-__all__ = ["DAY", "Disturbance", "Killed", "becomes", "disturbed", "play", "sees", "words"]
+__all__ = ["DAY", "Disturbance", "Killed", "becomes", "disturbed", "play", "prove_trail", "sees", "words"]
