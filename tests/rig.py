@@ -40,7 +40,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
-SECTIONS = ("connectivity", "categories", "kinds", "http", "routes", "windows", "maintenance")
+SECTIONS = ("connectivity", "categories", "kinds", "environments", "http", "routes", "windows", "maintenance")
 
 
 class Gate:

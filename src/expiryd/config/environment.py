@@ -15,7 +15,7 @@ from expiryd.config.policy import PolicyConfig
 
 PREFIX = "EXPIRYD_"
 _DELIMITER = "__"
-_NAMED = ("categories", "kinds", "collectors", "notifiers", "windows", "maintenance")
+_NAMED = ("categories", "kinds", "environments", "collectors", "notifiers", "windows", "maintenance")
 _FIXED: dict[str, type[BaseModel]] = {"daemon": DaemonConfig, "http": HttpConfig, "policy": PolicyConfig}
 
 
@@ -27,6 +27,7 @@ class _Sections(BaseSettings):
     policy: dict[str, Any]
     categories: dict[str, Any]
     kinds: dict[str, Any]
+    environments: dict[str, Any]
     collectors: dict[str, Any]
     notifiers: dict[str, Any]
     windows: dict[str, Any]

@@ -198,6 +198,7 @@ _FIXED: Mapping[str, type[BaseModel]] = {
 _NAMED: Mapping[str, type[BaseModel]] = {
     "categories": CategoryConfig,
     "kinds": CategoryConfig,
+    "environments": CategoryConfig,
     "windows": WindowConfig,
     "maintenance": MaintenanceConfig,
 }

@@ -127,6 +127,7 @@ class Config(Section):
     policy: PolicyConfig = PolicyConfig()
     categories: Mapping[Name, CategoryConfig] = {}
     kinds: Mapping[Name, CategoryConfig] = {}
+    environments: Mapping[Name, CategoryConfig] = {}
     collectors: Mapping[Name, SerializeAsAny[CollectorConfig]] = {}
     notifiers: Mapping[Name, SerializeAsAny[NotifierConfig]] = {}
     routes: tuple[RouteConfig, ...] = ()

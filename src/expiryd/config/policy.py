@@ -1,4 +1,4 @@
-"""`[policy]`, `[kinds.NAME]` and `[categories.NAME]`: what counts as how bad, and how often it is said again."""
+"""What counts as how bad, and how often it is said again: `[policy]`, and `[categories.NAME]` and the like."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class PolicyConfig(Section):
 
 
 class CategoryConfig(Section):
-    """`[categories.NAME]` and `[kinds.NAME]`: what differs from the policy for the items of one category or kind."""
+    """`[categories.NAME]`, `[kinds.NAME]`, `[environments.NAME]`: what differs from the policy for such items."""
 
     critical: Threshold | None = None
     warning: Threshold | None = None

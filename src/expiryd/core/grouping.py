@@ -103,7 +103,8 @@ def purpose_of(key: str) -> Purpose:
 
 
 def _muted(parcel: Owed, by: Mute | None, result: Plan) -> bool:
-    if by is None:
+    """What is not to be said any more is so for who knows of the matter: who never heard of it still has to."""
+    if by is None or (by.until is None and not parcel.told and parcel.event.kind is not EventKind.ESCALATED):
         return False
     if by.until is None:
         result.suppressed[parcel.id] = by.reason

@@ -97,6 +97,7 @@ class Say:
 
 
 NOTHING_SAID = Say()
+ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +122,35 @@ def amend(rules: Rules, say: Say) -> Rules:
     return replace(rules, **said, hours=hours) if said else rules
 
 
-def resolve(
-    base: Rules, categories: Mapping[str, Say], collector: Say, item: Say, seen: Traits, *, kind: Say = NOTHING_SAID
-) -> Resolved:
-    """Whose word counts: the item's own settings, what the source says, the collector's, the category's, the kind's."""
-    name = item.category or seen.category or collector.category or kind.category
-    category = categories.get(name, NOTHING_SAID)
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is said of the items of a kind, of a category and of an environment, by name."""
+
+    kinds: Mapping[str, Say] = field(default_factory=dict)
+    categories: Mapping[str, Say] = field(default_factory=dict)
+    environments: Mapping[str, Say] = field(default_factory=dict)
+
+
+def resolve(base: Rules, shared: Shared, collector: Say, item: Say, seen: Traits, *, kind: str = "") -> Resolved:
+    """Whose word counts: the item's own settings, what the source says, the collector's, then what is shared.
+
+    Of that the environment's before the category's before the kind's. The environment is the label of that name.
+    """
+    of_kind = shared.kinds.get(kind, NOTHING_SAID)
+    name = item.category or seen.category or collector.category
+    category = shared.categories.get(name, NOTHING_SAID)
+    labels = {**of_kind.labels, **category.labels, **collector.labels, **seen.labels, **item.labels}
+    environment = shared.environments.get(labels.get(ENVIRONMENT, ""), NOTHING_SAID)
     rules = base
-    for say in (kind, category, collector, item):
+    for say in (of_kind, category, environment, collector, item):
         rules = amend(rules, say)
+    nearest: Sequence[Say | Traits] = (item, seen, collector, environment, category, of_kind)
     traits = Traits(
         category=name,
-        owner=item.owner or seen.owner or collector.owner or category.owner or kind.owner,
-        runbook=item.runbook or seen.runbook or collector.runbook or category.runbook or kind.runbook,
+        owner=next(filter(None, (says.owner for says in nearest)), ""),
+        runbook=next(filter(None, (says.runbook for says in nearest)), ""),
         used_by=item.used_by or seen.used_by,
-        labels={**kind.labels, **category.labels, **collector.labels, **seen.labels, **item.labels},
+        labels={**environment.labels, **labels},
     )
     return Resolved(rules, traits, item)
 

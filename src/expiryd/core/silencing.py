@@ -78,23 +78,20 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
     """What is in the way of saying something to this notifier at this moment.
 
     Of several mutes the one that ends last counts, and all their reasons are named. A reminder that was owed when
-    somebody took the matter in hand is not said at all: what still holds at the end of that is asked again.
+    somebody took the matter in hand need not be said at all: what still holds at the end of that is asked again.
     """
     silences = [one for one in hush.silences if one.holds(now)]
     upkeep = [(one.matcher, _upkeep(one, now)) for one in hush.maintenance if one.window.contains(now)]
     shut = {route: closed for route in hush.routes if (closed := _shut(route, hush.windows, now))}
 
     def mute(event: Event) -> Mute | None:
-        ack = hush.acks(event)
-        if ack is not None and event.kind in _REMINDERS and event.at <= ack.at:
-            return Mute(f"acknowledged by {ack.actor}" + (f": {ack.reason}" if ack.reason else ""), by="ack")
         facts = Facts.of(event)
         mutes = [Mute(str(one), one.ends_at, "silence") for one in silences if one.matcher.matches(facts)]
         mutes += [upheld for matcher, upheld in upkeep if matcher.matches(facts)]
         if shut and (closed := _closed(event, hush.routes, notifier, shut)):
             mutes.append(closed)
         if not mutes:
-            return None
+            return _in_hand(event, hush.acks(event))
         last = _last(mutes)
         return replace(last, reason=MUTED + last.reason)
 
@@ -102,6 +99,12 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_hand(event: Event, ack: Ack | None) -> Mute | None:
+    if ack is None or event.kind not in _REMINDERS or event.at > ack.at:
+        return None
+    return Mute(f"acknowledged by {ack.actor}" + (f": {ack.reason}" if ack.reason else ""), by="ack")
 
 
 def _upkeep(maintenance: Maintenance, now: datetime) -> Mute:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from expiryd.api import Log
 from expiryd.config.model import Retention
@@ -16,6 +16,8 @@ PULSE = timedelta(seconds=1)
 STALE = 30.0
 """Seconds without a sign of life after which a part counts as stuck."""
 PRUNE_EVERY = timedelta(hours=6)
+YOUNGER = 500
+"""So many go at once before their time."""
 
 
 class Pulse:
@@ -42,6 +44,7 @@ class Pulse:
         self._retention = retention
         self._store_seen = self._seen = clock.monotonic()
         self._pruned_at = clock.now()
+        self._is_pruning = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -84,22 +87,22 @@ class Pulse:
         self._replan()
 
     async def _prune(self) -> None:
+        """One bite a beat, so that judging goes on meanwhile and the pulse is seen to move."""
         now = self._clock.now()
-        if timedelta(0) <= now - self._pruned_at < PRUNE_EVERY:
+        if not self._is_pruning and timedelta(0) <= now - self._pruned_at < PRUNE_EVERY:
             return
-        self._pruned_at = now
-        retention = self._retention()
-        gone = 1
-        while gone:  # in small bites: each is one short statement
-            gone = await self._store.prune(events=now - retention.events, looks=now - retention.looks)
-        await self._keep_small(retention.size)
+        self._pruned_at, self._is_pruning = now, False  # what fails is tried again at its time, not at every beat
+        self._is_pruning = await self._bite(now)
 
-    async def _keep_small(self, most: int) -> None:
-        """What went leaves room in the file, which is then given back; if that is too little, younger ones go too."""
-        await self._store.shrink()
-        while (size := await self._store.size()) is not None and size > most:
-            now = self._clock.now()
-            if not await self._store.prune(events=now, looks=now, limit=500):
-                self._log.warning("store.large", bytes=size, allowed=most)
-                return
-            await self._store.shrink()
+    async def _bite(self, now: datetime) -> bool:
+        """The old go, then the room they leave; if that is too little, younger ones go too. Whether more may go."""
+        kept = self._retention()
+        if await self._store.prune(events=now - kept.events, looks=now - kept.looks) or await self._store.shrink():
+            return True
+        size = await self._store.size()
+        if size is None or size <= kept.size:
+            return False
+        if await self._store.prune(events=now, looks=now, limit=YOUNGER):
+            return True
+        self._log.warning("store.large", bytes=size, allowed=kept.size)
+        return False

@@ -1,4 +1,4 @@
-"""The rules of one configuration: what kind, category, collector and item say, asked by item and remembered."""
+"""The rules of one configuration: what everything from kind to item says, asked by item and remembered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from expiryd.config.model import Config
 from expiryd.config.policy import CategoryConfig, ShortLivedConfig, WorkingDaysConfig
 from expiryd.core.ladder import ShortLived
 from expiryd.core.model import NO_TRAITS, ItemState, Traits
-from expiryd.core.rules import NOTHING_SAID, Hours, Resolved, Rules, Say, amend, resolve
+from expiryd.core.rules import ENVIRONMENT, NOTHING_SAID, Hours, Resolved, Rules, Say, Shared, amend, resolve
 from expiryd.core.windows import DAYS
 from expiryd.core.workdays import Workdays
 
@@ -31,8 +31,11 @@ class Rulebook:
     def __init__(self, config: Config, today: date) -> None:
         zone = config.daemon.timezone
         self._base = _base(config, today)
-        self._kinds = {name: _category(say) for name, say in config.kinds.items()}
-        self._categories = {name: _category(say) for name, say in config.categories.items()}
+        self._shared = Shared(
+            kinds={name: _category(say) for name, say in config.kinds.items()},
+            categories={name: _category(say) for name, say in config.categories.items()},
+            environments={name: _category(say) for name, say in config.environments.items()},
+        )
         self._collectors = {name: _collector(say) for name, say in config.collectors.items()}
         self._items = {
             name: {local: _item(say, zone) for local, say in collector.items.items()}
@@ -61,11 +64,13 @@ class Rulebook:
         """The rules after each level has spoken, under the name of its section, the one that counts last."""
         seen, collector = state.observation, state.collector
         item = self._items.get(collector, {}).get(seen.id, NOTHING_SAID)
-        category = self.resolve(collector, seen.id, seen.traits, seen.kind).traits.category
+        traits, shared = self.resolve(collector, seen.id, seen.traits, seen.kind).traits, self._shared
+        environment = traits.labels.get(ENVIRONMENT, "")
         rules, levels = self._base, [("policy", self._base)]
         for name, say in (
-            (f"kinds.{seen.kind}", self._kinds.get(seen.kind, NOTHING_SAID)),
-            (f"categories.{category}", self._categories.get(category, NOTHING_SAID)),
+            (f"kinds.{seen.kind}", shared.kinds.get(seen.kind, NOTHING_SAID)),
+            (f"categories.{traits.category}", shared.categories.get(traits.category, NOTHING_SAID)),
+            (f"environments.{environment}", shared.environments.get(environment, NOTHING_SAID)),
             (f"collectors.{collector}", self._collectors.get(collector, NOTHING_SAID)),
             (f"collectors.{collector}.items.{seen.id}", item),
         ):
@@ -74,8 +79,8 @@ class Rulebook:
         return levels
 
     def _resolve(self, collector: str, item: Say, seen: Traits, kind: str) -> Resolved:
-        source, of_kind = self._collectors.get(collector, NOTHING_SAID), self._kinds.get(kind, NOTHING_SAID)
-        return resolve(self._base, self._categories, source, item, seen, kind=of_kind)
+        source = self._collectors.get(collector, NOTHING_SAID)
+        return resolve(self._base, self._shared, source, item, seen, kind=kind)
 
 
 def _base(config: Config, today: date) -> Rules:

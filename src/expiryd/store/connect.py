@@ -15,6 +15,8 @@ from sqlalchemy.exc import ArgumentError
 from expiryd.store.port import StoreError
 
 READERS = 4
+_MOST_LOG = 64 * 1024 * 1024
+"""Bytes of SQLite's log that stay when one large transaction, as after a storm, made it larger."""
 _DAEMON_LOCK = 0x65787069  # "expi"; the second half of the key is the schema, so two schemas hold two daemons
 _SERVER_OPTIONS = (
     # a session whose client is gone ends within a minute, and with it the lock that keeps a second daemon out
@@ -97,7 +99,7 @@ def _sqlite(url: URL, busy_timeout: timedelta, private: bool) -> Database:
         f"PRAGMA synchronous={'OFF' if private else 'NORMAL'}",
     )
     # in a storm every commit touches pages all over the indexes: they are kept at hand, and copied back less often
-    roomy = ("PRAGMA cache_size=-32000", "PRAGMA wal_autocheckpoint=8000")
+    roomy = ("PRAGMA cache_size=-32000", "PRAGMA wal_autocheckpoint=8000", f"PRAGMA journal_size_limit={_MOST_LOG}")
     _prepare(writer, patience, *durable, *roomy, "PRAGMA foreign_keys=ON")
     _prepare(reader, patience, "PRAGMA query_only=ON")
     _prepare(migrator, patience, *durable)

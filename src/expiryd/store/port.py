@@ -231,11 +231,12 @@ class Store(Protocol):
     async def size(self) -> int | None:
         """Bytes in use, without what is free for reuse. None where that cannot be given back (PostgreSQL)."""
 
-    async def shrink(self) -> None:
-        """Give what is free back to the file system, where that can be done."""
+    async def shrink(self) -> bool:
+        """Give some of what is free back to the file system, where that can be done. Call until it is False."""
 
     async def prune(self, *, events: datetime, looks: datetime, limit: int = 1000) -> int:
         """Delete the oldest looks, threads, silences, settled parcels and their events; how many went. Call until 0.
 
         What belongs to an open alert, or to one whose end is still owed, is kept however old: `told` depends on it.
+        So is an event that is not in the trail's files yet.
         """

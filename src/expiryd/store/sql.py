@@ -46,8 +46,8 @@ _IDS = 5000
 _PAGE = 2000
 _NEWEST = (1 << 63) - 1
 _INCREMENTAL = 2
-_MOST_PAGES = 20_000
-"""So many are given back at once: others wait for the writer meanwhile."""
+_MOST_PAGES = 4_000
+"""So many are given back at once, in about half a second: others wait for the writer meanwhile."""
 _BYTES_IN_USE = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
@@ -72,6 +72,7 @@ class SqlStore:
     ) -> None:
         self._database = reach(url, busy_timeout, exclusive, private)
         self._exclusive = exclusive
+        self._patience = busy_timeout
         self.transactions = Transactions(self._database, inline=private)
 
     @property
@@ -323,7 +324,8 @@ class SqlStore:
         gone = connection.execute(delete(look).where(look.c.id.in_(old_looks))).rowcount
         gone += connection.execute(delete(thread).where(tuple_(*thread.primary_key).in_(old_threads))).rowcount
         gone += connection.execute(delete(silence).where(silence.c.id.in_(over))).rowcount
-        for ids in _chunks(connection.scalars(statements.old_events(events, limit)).all()):
+        unread = [entry_of(row).detail["events"][0] for row in statements.oldest_change(connection)]
+        for ids in _chunks(connection.scalars(statements.old_events(events, limit, *unread)).all()):
             gone += connection.execute(delete(parcel).where(parcel.c.event.in_(ids))).rowcount
             gone += connection.execute(delete(event).where(event.c.id.in_(ids))).rowcount
         return gone
@@ -340,10 +342,11 @@ class SqlStore:
         used: int = connection.exec_driver_sql(_BYTES_IN_USE).scalar_one()
         return used
 
-    async def shrink(self) -> None:
-        if (file := self._database.file) is not None:
-            with self.transactions.explained():
-                await self.transactions.run(lambda: _shrink(file))
+    async def shrink(self) -> bool:
+        if (file := self._database.file) is None:
+            return False
+        with self.transactions.explained():
+            return await self.transactions.run(lambda: _shrink(file, self._patience))
 
     async def backup(self, path: Path) -> None:
         """Write a complete copy while the daemon goes on. Never overwrites; only the owner may read the copy."""
@@ -354,20 +357,21 @@ class SqlStore:
             await asyncio.to_thread(_copy, file, path)
 
 
-def _shrink(file: Path) -> None:
+def _shrink(file: Path, patience: timedelta) -> bool:
     """A file of an older version was not made for giving back pages: it is written anew, once, when it is worth it."""
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("PRAGMA busy_timeout=5000")
+    with closing(sqlite3.connect(file, patience.total_seconds(), isolation_level=None)) as connection:
         ((free,),) = connection.execute("PRAGMA freelist_count")
         ((pages,),) = connection.execute("PRAGMA page_count")
         if free * 10 < pages:
-            return
+            return False
         ((mode,),) = connection.execute("PRAGMA auto_vacuum")
         if mode == _INCREMENTAL:
             connection.executescript(f"PRAGMA incremental_vacuum({_MOST_PAGES})")  # `execute` frees one page
         else:
             connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
             connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the file gets shorter when the log is written back
+        return True
 
 
 def _copy(file: Path, path: Path) -> None:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from expiryd.core.model import SELF, EventKind
-from expiryd.store.port import Fate
+from expiryd.store.port import CHANGED, Fate
 from expiryd.store.prepared import POSTGRESQL, Prepared, Rows, among
 from expiryd.store.schema import (
     Instant,
@@ -384,6 +384,7 @@ fates = Prepared(
     )
 )
 entries = Prepared(lambda _: select(journal).order_by(journal.c.seq).limit(bindparam("limit")))
+oldest_change = Prepared(lambda _: select(journal).where(journal.c.action == CHANGED).order_by(journal.c.seq).limit(1))
 end_entries = Prepared(lambda _: delete(journal).where(journal.c.seq <= bindparam("upto")))
 trail_head = Prepared(lambda _: select(trail.c.seq, trail.c.hash))
 mark_trail = Prepared(lambda database: _upsert(database, trail))
@@ -410,8 +411,10 @@ def set_back(now: datetime, by: timedelta) -> Iterator[Update]:
 # ── pruning ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def old_events(older_than: datetime, limit: int) -> Select[Any]:
+def old_events(older_than: datetime, limit: int, unread: int | None = None) -> Select[Any]:
     """Ids of events all of whose parcels were settled before, and whose matter is over.
+
+    `unread`: from this number on they are still to be read for the audit trail.
 
     While an alert is open, or its end is still owed to somebody, what was delivered of it is the proof that the
     receiver knows of it (see `told`).
@@ -423,6 +426,8 @@ def old_events(older_than: datetime, limit: int) -> Select[Any]:
         _same_matter(waiting), at_parcel.c.event == waiting.c.id, at_parcel.c.settled_at.is_(None)
     )
     old = select(event.c.id).where(event.c.at < older_than, ~own_owed, ~matter_open, ~matter_owed)
+    if unread is not None:
+        old = old.where(event.c.id < unread)
     return old.order_by(event.c.at).limit(limit)
 
 

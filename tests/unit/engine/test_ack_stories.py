@@ -8,6 +8,7 @@ from typing import Any
 from tests.rig import Rig
 from tests.scenario import at, want
 from tests.story import Act, Disturbance, disturbed, play, sees
+from tests.unit.engine.test_silences import silenced
 
 from expiryd.api import parse_duration
 from expiryd.engine.actions import Actions, Taking
@@ -134,4 +135,37 @@ async def test_what_is_over_during_a_snooze_is_told_to_who_knew_of_it(tmp_path: 
         until="4d",
         disturbance=disturbance,
         settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_a_reminder_is_not_spared_to_who_never_heard_of_the_matter(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    """The reminder has taken the place of the first word, which could not be told."""
+    await play(
+        tmp_path,
+        at("0s", silenced("2d", "item=tokens/AAR"), sees(AAR="15d")),
+        at("1d12h", taken(until_renewed=True)),
+        want("2d", "2d2m", "slack: rung warning tokens/AAR"),
+        until="3d",
+        disturbance=disturbance,
+        settings={"policy": {"ladder": ["14d"], "cooldown": {"warning": "never"}}},
+    )
+
+
+@disturbed
+async def test_a_reminder_that_waits_is_spared_to_who_knows_of_the_matter(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="15d")),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("12h", silenced("2d", "item=tokens/AAR")),
+        at("1d12h", taken(until_renewed=True)),
+        want("2d12h", "2d12h2m", "slack: acknowledged warning tokens/AAR"),
+        until="3d",
+        disturbance=disturbance,
+        settings={"policy": {"ladder": ["14d"], "cooldown": {"warning": "never"}}},
     )

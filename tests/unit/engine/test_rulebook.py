@@ -13,7 +13,7 @@ import pytest
 from expiryd.api import Collector, CollectorConfig, Share, Tools
 from expiryd.config.calendars import public_holidays
 from expiryd.config.model import Config
-from expiryd.config.policy import LADDER
+from expiryd.config.policy import LADDER, CategoryConfig
 from expiryd.core.ladder import ShortLived
 from expiryd.core.model import NO_TRAITS, Traits
 from expiryd.core.rules import Rules
@@ -57,6 +57,29 @@ def test_the_nearest_word_counts_item_then_collector_then_category_then_kind_the
     assert (of_collector.critical, of_collector.ladder) == (Share(4), (Share(4),))
     of_item = rules(levels, category="cicd", ladder=["4%"], items={"T": {"ladder": ["5%", "-1d"], "critical": "5d"}})
     assert (of_item.critical, of_item.warning, of_item.ladder) == (5 * DAY, 3 * DAY, (Share(5), -DAY))
+
+
+def test_an_environment_counts_more_than_a_category_and_less_than_a_collector() -> None:
+    levels = {
+        "policy": {"critical": "1%"},
+        "categories": {"cicd": {"critical": "3d", "warning": "9d", "labels": {"environment": "dev"}}},
+        "environments": {"dev": {"critical": "1d", "ladder": ["1d"]}, "prod": {"critical": "8d"}},
+    }
+    assert rules(levels).critical == Share(1)
+    in_dev = rules(levels, category="cicd")
+    assert (in_dev.critical, in_dev.warning, in_dev.ladder) == (DAY, 9 * DAY, (DAY,))
+    in_prod = rules(levels, category="cicd", labels={"environment": "prod"})
+    assert (in_prod.critical, in_prod.ladder) == (8 * DAY, LADDER)
+    assert rules(levels, category="cicd", labels={"environment": "prod"}, critical="4%").critical == Share(4)
+    assert rules(levels, items={"T": {"labels": {"environment": "dev"}}}).critical == DAY
+
+
+def test_what_the_source_says_of_its_environment_counts_and_what_is_said_of_that_is_said_of_its_items() -> None:
+    said = {"prod": CategoryConfig(owner="sre", runbook="https://wiki.example/prod", labels={"tier": "1"})}
+    book = Rulebook(Config(environments=said, collectors={"c": Watch()}), TODAY)
+    found = book.resolve("c", "a", Traits(labels={"environment": "prod", "tier": "2"})).traits
+    assert (found.owner, found.runbook) == ("sre", "https://wiki.example/prod")
+    assert found.labels == {"environment": "prod", "tier": "2"}
 
 
 def test_equals_share_their_rules() -> None:
