@@ -14,12 +14,12 @@ import pytest
 from tests.store_samples import alert, event, state
 
 from expiryd.config.model import Retention
-from expiryd.core.model import EventKind, ItemId
+from expiryd.core.model import ItemId
 from expiryd.engine.clock import SteadyClock
 from expiryd.engine.metrics import Metrics
 from expiryd.engine.pulse import PRUNE_EVERY, YOUNGER, Pulse
 from expiryd.store.connect import database_url
-from expiryd.store.port import Change, Fate, Look, Outcome, Settlement, StoreError
+from expiryd.store.port import Change, Fate, Settlement, StoreError
 from expiryd.store.sql import SqlStore
 from expiryd.testing import FakeClock, SilentLog
 
@@ -35,6 +35,10 @@ class Hasty(FakeClock):
         self._pass(delay.total_seconds())
 
 
+class Enough(Exception):
+    """The beats that were asked for are over."""
+
+
 class Stage:
     """A pulse over a real database, and what it calls."""
 
@@ -43,36 +47,40 @@ class Stage:
         self.clock, self.log = Hasty(), SilentLog()
         self.store: Any = SqlStore(database_url(file))
         self.kept = Retention()
-        self.ticks = 0
-
-    def pulse(self) -> Pulse:
-        async def tick() -> None:
-            self.ticks += 1
-            if self.ticks == self._last:
-                pulse.stop()
-
-        pulse = Pulse(
-            self.store,
+        self.left = 0
+        self.pulse = Pulse(
+            self,  # a store that can be another one in the middle
             SteadyClock(self.clock),
             self.log,
             Metrics("test"),
-            tick=tick,
+            tick=self.tick,
             replan=lambda: None,
             retention=lambda: self.kept,
         )
-        return pulse
 
-    async def beats(self, count: int, pulse: Pulse | None = None) -> Pulse:
-        """So many, the first of which finds that pruning is due."""
-        pulse = pulse or self.pulse()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def tick(self) -> None:
+        if not self.left:
+            raise Enough
+        self.left -= 1
+
+    async def beats(self, count: int) -> None:
+        self.left = count
+        with pytest.raises(Enough):
+            await self.pulse.beat()
+
+    async def prunes(self, beats: int) -> None:
+        """It is time to prune, and so many beats follow."""
         await self.clock.advance(PRUNE_EVERY)
-        self._last = self.ticks + count
-        pulse._stopping = False
-        await pulse.beat()
-        return pulse
+        await self.beats(beats)
+
+    def warned(self) -> int:
+        return sum(line[1] == "store.large" for line in self.log.lines)
 
     async def tell(self, count: int, *, at: datetime, fate: Fate | None = Fate.DELIVERED) -> None:
-        """Events of 2 kB a second apart that the trail has; without a fate they are still owed."""
+        """Events a second apart, of a page each, that the trail has; without a fate they are still owed."""
         for first in range(0, count, 250):
             numbers = range(first, min(first + 250, count))
             events = [replace(event(name=f"n{n}", at=at + n * SECOND), detail="x" * 2000) for n in numbers]
@@ -104,14 +112,14 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_a_database_that_is_too_large_loses_its_oldest_news_until_it_is_not(stage: Stage) -> None:
     await stage.tell(3000, at=stage.clock.now())
-    before = await stage.store.size()
-    assert before > 6 * MEGABYTE
-    stage.kept = Retention(size=4 * MEGABYTE)  # type: ignore[call-arg]  # as it is when it was read
-    await stage.beats(40)
-    assert 3 * MEGABYTE < await stage.store.size() <= 4 * MEGABYTE
+    assert await stage.store.size() > 6 * MEGABYTE
+    stage.kept = Retention(size=4 * MEGABYTE)
+    await stage.prunes(beats=40)
+    assert 1 * MEGABYTE < await stage.store.size() <= 4 * MEGABYTE
     left = await stage.told()
     assert left == [f"tls/n{n}" for n in range(3000 - len(left), 3000)], "the youngest"
     assert len(left) % YOUNGER == 0
+    assert stage.warned() == 0
     await stage.store.aclose()
     assert stage.file.stat().st_size < 5 * MEGABYTE, "the file too"
     await stage.store.open()
@@ -120,53 +128,47 @@ async def test_a_database_that_is_too_large_loses_its_oldest_news_until_it_is_no
 async def test_it_goes_bite_by_bite_and_judging_comes_in_between(stage: Stage) -> None:
     await stage.tell(3000, at=stage.clock.now())
     stage.kept = Retention(events=SECOND)
-    pulse = await stage.beats(1)
+    await stage.prunes(beats=1)
     assert len(await stage.told()) == 2000
-    assert pulse.signs["pulse"] == stage.clock.monotonic(), "whoever watches sees it move"
-    await stage.beats(1, pulse)
+    seen = stage.pulse.signs["pulse"]
+    await stage.beats(1)
     assert len(await stage.told()) == 1000
-    await stage.beats(10, pulse)
+    assert stage.pulse.signs["pulse"] > seen, "whoever watches sees it move"
+    await stage.beats(10)
     assert await stage.told() == []
     assert await stage.store.size() < MEGABYTE
-    assert stage.ticks == 12
+    await stage.tell(10, at=stage.clock.now() - DAY)
+    await stage.beats(10)
+    assert len(await stage.told()) == 10, "then not before it is time again"
+    await stage.prunes(beats=1)
+    assert await stage.told() == []
 
 
-async def test_a_large_file_is_given_back_entirely(stage: Stage) -> None:
-    """Room that the past left is given back in bites as well."""
-    look = Look("tokens", stage.clock.now(), stage.clock.now(), Outcome.PARTIAL, 1, "x" * 1_000_000)
-    for _ in range(15):
-        await stage.store.commit(Change(look=look))
-        entries = await stage.store.journal()
-        await stage.store.journaled(entries[-1].seq, "hash")
-    with closing(sqlite3.connect(stage.file)) as connection:  # what a storm leaves: far more room than one bite
+async def test_room_that_the_past_left_is_given_back_to_the_last_bite(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.file)) as connection:  # far more than one bite gives back
         connection.execute("CREATE TABLE ballast AS SELECT zeroblob(60000000) AS weight")
         connection.execute("DROP TABLE ballast")
         connection.commit()
-    stage.kept = Retention(looks=SECOND)
-    await stage.beats(30)
+    assert stage.file.stat().st_size > 50 * MEGABYTE
+    await stage.prunes(beats=30)
     await stage.store.aclose()
-    assert stage.file.stat().st_size < 2 * MEGABYTE
+    assert stage.file.stat().st_size < MEGABYTE
     await stage.store.open()
 
 
 async def test_what_is_owed_or_open_stays_however_large_it_is_and_that_is_said_once(stage: Stage) -> None:
     at = stage.clock.now()
     await stage.tell(1000, at=at)
-    open_ones = [state(f"n{n}", alerts=(alert(f"n{n}"),)) for n in range(500, 1000)]
-    await stage.store.commit(Change(items=open_ones))
-    await stage.store.commit(Change(events=[(event(EventKind.RAISED, "owed", at=at), ("mail",))], due=at))
-    entries = await stage.store.journal()
-    await stage.store.journaled(entries[-1].seq, "hash")
-    stage.kept = Retention(size=MEGABYTE)  # type: ignore[call-arg]
-    pulse = await stage.beats(60)
-    left = await stage.told()
-    assert left == ["tls/owed", *(f"tls/n{n}" for n in range(500, 1000))] or set(left) == {
-        "tls/owed",
-        *(f"tls/n{n}" for n in range(500, 1000)),
-    }
-    assert [line for line in stage.log.lines if line[1] == "store.large"] != []
+    open_ones = range(500, 1000)
+    await stage.store.commit(Change(items=[state(f"n{n}", alerts=(alert(f"n{n}"),)) for n in open_ones]))
+    await stage.tell(1, at=at, fate=None)
+    stage.kept = Retention(size=MEGABYTE)
+    await stage.prunes(beats=60)
+    assert await stage.told() == ["tls/n0", *(f"tls/n{n}" for n in open_ones), "tls/n0"]
+    assert stage.warned() == 1
     assert len((await stage.store.load()).items) == 500
-    await stage.beats(1, pulse)
+    await stage.prunes(beats=60)
+    assert stage.warned() == 2, "and again when it is time again"
 
 
 class Failing:
@@ -186,9 +188,31 @@ class Failing:
 
 async def test_pruning_that_fails_is_tried_again_at_its_time_and_not_at_every_beat(stage: Stage) -> None:
     real, stage.store = stage.store, Failing(stage.store)
-    pulse = await stage.beats(20)
+    await stage.prunes(beats=20)
     assert stage.store.tries == 1
-    assert stage.ticks == 20, "judging went on"
-    await stage.beats(20, pulse)
+    await stage.prunes(beats=20)
     assert stage.store.tries == 2
+    stage.store = real
+
+
+async def test_a_database_whose_size_is_its_own_matter_is_pruned_by_time_alone(stage: Stage) -> None:
+    """PostgreSQL."""
+
+    class Sizeless(Failing):
+        async def prune(self, **asked: Any) -> int:
+            self.tries += 1
+            return await self._store.prune(**asked)
+
+        async def size(self) -> None:
+            return None
+
+        async def shrink(self) -> bool:
+            return False
+
+    await stage.tell(1000, at=stage.clock.now())
+    real, stage.store = stage.store, Sizeless(stage.store)
+    stage.kept = Retention(size=MEGABYTE)
+    await stage.prunes(beats=20)
+    assert stage.store.tries == 1
+    assert len(await stage.told()) == 1000
     stage.store = real
