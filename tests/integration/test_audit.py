@@ -132,8 +132,19 @@ def test_a_secret_in_any_output_is_found_and_never_printed(config: str, capsys: 
         assert CANARY not in told.out + told.err
 
 
-def test_without_a_trail_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "expiryd.toml"
-    path.write_text(CONFIG.format(state=tmp_path / "none"))
-    assert ran(str(path)) == 1
+@pytest.mark.parametrize("verb", [(), ("verify",)])
+def test_without_a_trail_it_says_so(tmp_path: Path, verb: tuple[str], capsys: pytest.CaptureFixture[str]) -> None:
+    path, state = tmp_path / "expiryd.toml", tmp_path / "none"
+    state.mkdir()
+    path.write_text(CONFIG.format(state=state))
+    assert ran(str(path), *verb) == 1
     assert "there is no audit trail" in capsys.readouterr().err
+    assert list(state.iterdir()) == [], "who asks makes nothing"
+
+
+def test_without_its_key_nothing_is_proven_and_none_is_made(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    key = Path(config).parent / "state" / "fingerprint.key"
+    key.unlink()
+    assert ran(config, "verify") == 1
+    assert f"{key}: the key of the trail is gone" in capsys.readouterr().err
+    assert not key.exists()

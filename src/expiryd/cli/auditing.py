@@ -66,11 +66,12 @@ def verify(outset: Outset) -> int:
     from expiryd.audit.trail import verify as prove
 
     config = outset.config()
+    trail = _directory(config)
     key, head = asyncio.run(_known(config, outset))
-    proof = prove(_directory(config), key, head)
+    proof = prove(trail, key, head)
     if proof.problems:
         raise Stop(Exit.ERROR, *map(str, proof.problems))
-    print(f"{_directory(config)}: {proof.lines} lines in {proof.files} files follow from each other, to the last one")
+    print(f"{trail}: {proof.lines} lines in {proof.files} files follow from each other, to the last one")
     return Exit.OK
 
 
@@ -130,8 +131,11 @@ async def _known(config: Config, outset: Outset) -> tuple[bytes, tuple[int, str]
     import_structlog_alone()
     from expiryd.app import trail_head
     from expiryd.audit.chain import derive_key
-    from expiryd.secrets import load_fingerprint_key
+    from expiryd.secrets import KEY_NAME, load_fingerprint_key
 
+    path = config.daemon.state_dir / KEY_NAME
+    if not path.exists():  # loading it would make another
+        raise Stop(Exit.ERROR, f"{path}: the key of the trail is gone, and nothing is proven without: restore it")
     return derive_key(load_fingerprint_key(config.daemon.state_dir)), await trail_head(config, outset.environ)
 
 

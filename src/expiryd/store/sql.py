@@ -353,6 +353,8 @@ class SqlStore:
         file = self._database.file
         if file is None:
             raise StoreError(f"{self.name} is backed up with pg_dump, see docs/state.md")
+        if not file.exists():  # looking into it would make it
+            raise StoreError(f"{self.name} is not there: check daemon.state_dir; the daemon makes it when it starts")
         with self.transactions.explained(f"the backup {path}"):
             await asyncio.to_thread(_copy, file, path)
 

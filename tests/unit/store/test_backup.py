@@ -46,6 +46,12 @@ async def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
     assert there.read_text() == "mine"
 
 
+async def test_a_database_that_is_not_there_is_not_backed_up_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"expiryd\.db is not there"):
+        await SqlStore(database_url(tmp_path / "expiryd.db")).backup(tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
     store = SqlStore(database_url(tmp_path / "expiryd.db"))
     await store.open()
