@@ -37,6 +37,7 @@ from expiryd.redact import Redactor
 from expiryd.registry import discover
 from expiryd.secrets import KEY_NAME, Fingerprint, Secrets, load_fingerprint_key
 from expiryd.store.connect import database_url as sqlite_url
+from expiryd.store.copying import copy_state
 from expiryd.store.port import Store
 from expiryd.store.sql import SqlStore
 from expiryd.systemd import Service, watchdog_interval
@@ -283,6 +284,6 @@ async def _rehearsal(config: Config, url: str, stack: AsyncExitStack) -> tuple[P
     """A dry run works on a copy of the state, so that nobody counts as told."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="expiryd-dry-run-")))
     target = directory / "expiryd.db"
-    if (config.daemon.state_dir / "expiryd.db").exists() and config.daemon.database is None:
-        await SqlStore(url, exclusive=False).backup(target)
+    if config.daemon.database is not None or (config.daemon.state_dir / "expiryd.db").exists():
+        await copy_state(url, target)
     return directory, sqlite_url(target)

@@ -136,7 +136,22 @@ async def test_a_user_who_may_only_read_can_copy(readable: str, postgres_url: st
 
 
 @pytest.mark.postgres
-async def test_a_database_without_our_tables_is_named_with_what_to_do(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_database_in_which_no_daemon_has_begun_is_an_empty_state(postgres_url: str, tmp_path: Path) -> None:
+    await copy_state(postgres_url, tmp_path / "copy.db")
+    copied = everything(database_url(tmp_path / "copy.db"))
+    assert [name for name, rows in copied.items() if rows] == ["installation"]
+    with psycopg.connect(postgres_url) as connection:
+        made = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+    assert made == (0,), "and nothing was made there"
+
+
+@pytest.mark.postgres
+async def test_a_database_of_an_older_version_is_named_with_what_to_do(postgres_url: str, tmp_path: Path) -> None:
+    store = SqlStore(postgres_url)
+    await store.open()
+    await store.aclose()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE alert DROP COLUMN rung")
     with pytest.raises(StoreError, match=r"on 127\.0\.0\.1 is not what this version.*start the daemon") as caught:
         await copy_state(postgres_url, tmp_path / "copy.db")
     assert PASSWORD not in f"{caught.value!r} {caught.value.__cause__!r}"

@@ -75,8 +75,8 @@ class Site:
             directory = "{self.messages}"
         """)
 
-    def run(self, *, ready: bool = True) -> Running:
-        command = (COMMAND, "-c", self.config, "run", "--immediate")
+    def run(self, *flags: str, ready: bool = True) -> Running:
+        command = (COMMAND, "-c", self.config, "run", "--immediate", *flags)
         return self._processes.start(*command, port=self.port if ready else None)
 
     def asks(self, processes: Processes, *verb: str, code: int = 0) -> str:
@@ -178,6 +178,19 @@ def test_a_daemon_that_was_stopped_leaves_the_database_to_the_next(site: Site) -
         settled(daemon, "collector.looked")
         assert daemon.stop(within=20) == 0, daemon.said()
     assert len(site.alerts()) == 1
+
+
+def test_a_dry_run_knows_what_was_told_and_changes_nothing(site: Site, url: str) -> None:
+    """Beside the daemon: it works on a copy."""
+    daemon = site.run()
+    settled(daemon, "message.delivered")
+    trial = site.run("--dry-run", ready=False)
+    settled(trial, "collector.looked")
+    assert logged(trial, "daemon.ready")[0]["items"] > 0
+    assert trial.stop(within=20) == 0, trial.said()
+    assert not logged(trial, "message.delivered"), trial.said()
+    assert len(site.alerts()) == 1
+    assert daemon.stop(within=20) == 0, daemon.said()
 
 
 def test_a_wrong_password_is_one_clear_line(tmp_path: Path, processes: Processes, url: str) -> None:

@@ -6,10 +6,11 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from expiryd.store.connect import database_url, reach
+from expiryd.store.migrate import VERSION_TABLE
 from expiryd.store.schema import installation, metadata
 from expiryd.store.sql import SqlStore
 from expiryd.store.trouble import explain
@@ -19,7 +20,10 @@ _PATIENCE = timedelta(seconds=10)
 
 
 async def copy_state(url: str, file: Path) -> None:
-    """Copy the database of `url` to `file`, which must not be there. Raises StoreError."""
+    """Copy the database of `url` to `file`, which must not be there. Raises StoreError.
+
+    A database of PostgreSQL in which no daemon has begun yet is an empty state.
+    """
     if url.startswith("sqlite"):
         await SqlStore(url, exclusive=False).backup(file)
         return
@@ -35,6 +39,8 @@ def _copy(url: str, file: Path) -> None:
         with source.reader.connect() as there, target.migrator.begin() as here:
             # one moment for all tables: rows that refer to each other stay together
             there.execution_options(isolation_level="REPEATABLE READ")
+            if not inspect(there).has_table(VERSION_TABLE):
+                return
             here.execute(delete(installation))
             for table in metadata.sorted_tables:
                 for page in there.execute(select(table).execution_options(yield_per=_PAGE)).partitions():
