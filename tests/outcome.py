@@ -149,8 +149,9 @@ class Outcome:
             first = duty.arrivals[0].at
             tried = [each.at for each in duty.attempts if each.outcome == "unsure" and each.at < first]
             tried += [at for at in self.life.deaths if duty.told.at <= at <= first]
-            # what may have arrived goes again as it was, whatever mutes it by then
+            # what may have arrived goes again as it was, whatever mutes it or took its place by then
             assert not all(self.is_muted(at, duty) for at in [*tried, first]), f"told while it was muted: {duty}"
+            assert ended is None or min([*tried, first]) < ended, f"told when it was over: {duty}"
             assert chance is None or first <= chance, f"told late, not at {chance}: {duty}"
         match duty.fate:
             case Fate.DEAD:
@@ -176,6 +177,7 @@ class Outcome:
         assert taken, f"suppressed in nobody's favour: {duty}"
         chance = self.chance(duty, taken[0])
         assert chance is None, f"suppressed, though there was a chance at {chance}: {duty}"
+        assert self._has_heard(duty), f"never heard of it at all: {duty}"
 
     def _prove_in_order(self) -> None:
         """Of one matter nobody hears what is older after what is newer, nor the end of what he never heard of."""
@@ -208,6 +210,8 @@ class Outcome:
         return [one for one in self.of_things[place + 1 :] if one.receiver == duty.receiver]
 
     def _replaces(self, newer: Duty, old: Duty) -> bool:
+        if newer.told.kind == "acknowledged" and newer.fate is Fate.SUPPRESSED:
+            return False  # who has not heard of a matter hears that, not who has it in hand
         is_gone = newer.told.kind == "vanished" and newer.told.item == old.told.item
         return is_gone or newer.told.matter == old.told.matter
 

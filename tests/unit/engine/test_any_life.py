@@ -200,6 +200,7 @@ steps = st.one_of(
     st.builds(LetsGo, names),
 )
 soon = st.just(Waits(10 * MINUTE, 1))
+hides = st.builds(lambda name: Sees({name: "hidden"}, again=True), names)
 episodes = st.one_of(
     st.tuples(steps),
     st.tuples(waits),
@@ -208,8 +209,11 @@ episodes = st.one_of(
     st.tuples(breaks, waits, breaks, waits),
     st.tuples(soon, acks, waits, steps, waits),
     st.tuples(silences, looks, waits, steps, waits),
+    st.tuples(silences, looks, waits, st.just(Speaks()), soon),
+    st.tuples(breaks, looks, waits, acks, waits),
     st.tuples(dies, waits),
-    st.tuples(st.builds(lambda name: Sees({name: "hidden"}, again=True), names), waits, steps, looks),
+    st.tuples(hides, waits, steps, looks),
+    st.tuples(silences, hides, steps, looks, waits),
     st.tuples(st.just(Sees({}, "gone", again=True)), waits, looks, waits),
 )
 manners = st.builds(
