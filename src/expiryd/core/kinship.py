@@ -80,6 +80,8 @@ class Kinship:
 
     def update(self, before: ItemState | None, after: ItemState | None) -> None:
         """An item changed, came (no `before`) or went (no `after`)."""
+        if before and after and before.observation is after.observation and before.past is after.past:
+            return  # only its judgement is another
         was, will = _ties(before), _ties(after)
         if was == will and (was is None or _dates(before) == _dates(after)):
             return

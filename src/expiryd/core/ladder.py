@@ -159,7 +159,10 @@ class Ladder:
 
     def rung(self, now: datetime) -> Rung | None:
         """The most urgent rung crossed by now."""
-        return next((rung for rung in reversed(self.leads.rungs) if self._passed(rung.lead, now)), None)
+        for rung in reversed(self.leads.rungs):
+            if self._passed(rung.lead, now):
+                return rung
+        return None
 
     def owed(self, asked_at: datetime, now: datetime) -> Rung | None:
         """The most urgent rung crossed by now, when it was not yet when it was last asked."""
@@ -177,7 +180,7 @@ class Ladder:
 
     def next_rung(self, now: datetime) -> datetime | None:
         """The next moment at which a rung is crossed while no more urgent one was."""
-        return self._next([rung.lead for rung in self.leads.rungs], now)
+        return self._next([rung.lead for rung in self.leads.rungs], now) if self.leads.rungs else None
 
     def next_critical(self, now: datetime) -> datetime | None:
         """The moment at which it becomes critical or worse, if that is to come."""

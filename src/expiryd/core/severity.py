@@ -54,10 +54,11 @@ class Prospect:
         """
         if self.lifetime is None:
             return None
-        moments = [ladder.next_severity(now) for ladder in (self.ladder, *self._by_hour) if ladder is not None]
-        if self.lifetime.not_before is not None and self.lifetime.not_before > now:
-            moments.append(self.lifetime.not_before)
-        return earliest(*moments)
+        change = self.ladder.next_severity(now) if self.ladder is not None else None
+        if self._by_hour:
+            change = earliest(change, *(ladder.next_severity(now) for ladder in self._by_hour if ladder is not None))
+        begins = self.lifetime.not_before
+        return change if begins is None or begins <= now else earliest(change, begins)
 
     def next_hour(self, now: datetime) -> datetime | None:
         """The next moment at which other rules are in force."""

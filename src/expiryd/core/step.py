@@ -137,7 +137,7 @@ def wake_at(state: ItemState, rules: Rules, now: datetime) -> datetime | None:
 
 def news(word: Word | EventKind, state: ItemState, alert: Alert, known: Alert | None, now: datetime) -> Event:
     """What there is to tell of an open matter. `known`: as it was before, None when it has just begun."""
-    said = Word(word) if isinstance(word, EventKind) else word
+    said = word if isinstance(word, Word) else Word(word)
     event = _event(
         said.kind,
         state,
@@ -226,8 +226,12 @@ def _transition(before: ItemState | None, state: ItemState, by: Judgement, prosp
         alert, word = _begin(verdict, state, of_it, now) if known is None else advance(known, verdict, of_it, now)
         alert, louder = escalate(alert, state, rules, now)
         alerts.append(alert)
-        events += [news(said, state, alert, known, now) for said in (word, louder) if said is not None]
-    events += [_closing(before or state, state, alert, by.severity, now) for alert in open_before.values()]
+        if word is not None:
+            events.append(news(word, state, alert, known, now))
+        if louder is not None:
+            events.append(news(louder, state, alert, known, now))
+    if open_before:
+        events += [_closing(before or state, state, alert, by.severity, now) for alert in open_before.values()]
     judged = by.severity, tuple(alerts), _wake_at(state, alerts, prospect, by.is_blind, now)
     if judged != (state.severity, state.alerts, state.wake_at):
         state = state.judged(*judged)

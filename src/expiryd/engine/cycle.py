@@ -31,9 +31,6 @@ from expiryd.engine.ledger import Audience, Gone, Ledger
 from expiryd.engine.rulebook import Rulebook
 from expiryd.store.port import Look, Outcome, StoreError
 
-AT_ONCE = 5000
-"""Judged again before somebody else may change anything."""
-GIVE_WAY = 25
 SHRUNK = "shrunk"
 EMPTY = "empty"
 CUT_OFF = "this machine's own network is down, see expiryd/network"
@@ -137,34 +134,18 @@ class Cycle:
         hidden = {collector for collector in {state.collector for state in waking} if self._is_blind(collector)}
         waking = sorted(waking, key=lambda state: state.id)  # as the database keeps them: twice as fast for very many
         events: list[Event] = []
-        for start in range(0, len(waking), AT_ONCE):
+        for start in range(0, len(waking), BATCH):
             async with self.ledger.lock:
-                items = [
-                    state.id
-                    for state in waking[start : start + AT_ONCE]
-                    if state.collector not in hidden or state.id == state.collector
+                steps = [
+                    evaluate(self._regarded(current), self.rulebook.of(current), now)
+                    for state in waking[start : start + BATCH]
+                    if (current := self.ledger.get(state.id)) is not None
+                    and (current.collector not in hidden or current.id == current.collector)
                 ]
-                steps = await self._judge(items[:BATCH], now, first)
-                for at in range(BATCH, len(items), BATCH):  # one batch is stored while the next is judged
-                    told, steps = await asyncio.gather(
-                        self.ledger.commit(steps, self.audience, now),
-                        self._judge(items[at : at + BATCH], now, first),
-                    )
-                    events += told
+                steps = [_first(step) if step.state.collector == first else step for step in steps]
                 events += await self.ledger.commit(steps, self.audience, now)
             await asyncio.sleep(0)
         return events
-
-    async def _judge(self, items: Sequence[ItemId], now: datetime, first: str) -> list[Step]:
-        """Gives way often: what a thread has for this one is taken in time."""
-        steps = []
-        for number, item in enumerate(items, 1):
-            if (state := self.ledger.get(item)) is not None:
-                step = evaluate(self._regarded(state), self.rulebook.of(state), now)
-                steps.append(_first(step) if state.collector == first else step)
-            if number % GIVE_WAY == 0:
-                await asyncio.sleep(0)
-        return steps
 
     async def _consider_kin(self, now: datetime, first: str = "") -> list[Event]:
         """Judge again what has to do with things that have changed: copies, successors, endpoints.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
 from expiryd.config.model import Config
-from expiryd.core.model import SELF, Event
+from expiryd.core.model import SELF, Event, EventKind
 from expiryd.core.routing import Route, listeners
 from expiryd.core.silencing import Hush
 from expiryd.engine.cycle import Cycle
@@ -121,14 +121,17 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
 def hears_of(routes: Sequence[Route], notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[str, ...]]:
     """Who is owed an event: those the routes name, as far as they take what is of its kind."""
     names = tuple(notifiers)
+    to_all = {kind: tuple(name for name in names if _takes(notifiers[name], kind)) for kind in EventKind}
 
     def hears(event: Event) -> tuple[str, ...]:
+        if not routes and not event.notify and event.collector != SELF:
+            return to_all[event.kind]
         heard = listeners(event, routes, names)
         if event.collector == SELF and any(
             about(event, name) for name in heard
         ):  # the others tell of it; where there are none, it does in the end
             heard = _others(event, heard) or _others(event, names) or heard
-        return tuple(name for name in heard if _takes(notifiers[name], event))
+        return tuple(name for name in heard if _takes(notifiers[name], event.kind))
 
     return hears
 
@@ -137,5 +140,5 @@ def _others(event: Event, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if not about(event, name))
 
 
-def _takes(wants: NotifierConfig, event: Event) -> bool:
-    return (wants.events is None or event.kind in wants.events) and (wants.send_resolved or not event.kind.closes)
+def _takes(wants: NotifierConfig, kind: EventKind) -> bool:
+    return (wants.events is None or kind in wants.events) and (wants.send_resolved or not kind.closes)

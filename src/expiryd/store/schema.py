@@ -63,7 +63,7 @@ def shorten(text: str) -> str:
 
 def key(text: str) -> str:
     """As it stands in a column that an index is made of."""
-    return escape(shorten(text))
+    return text if len(text) <= _KEY_BYTES // 5 and text.isprintable() else escape(shorten(text))
 
 
 class Instant(TypeDecorator[datetime]):
