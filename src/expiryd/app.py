@@ -222,9 +222,8 @@ async def _reload_on(daemon: Daemon, service: Service, asked: asyncio.Event, end
 async def _feed(daemon: Daemon, service: Service, every: timedelta, ending: asyncio.Event) -> None:
     """Feed the watchdog only while the scheduler, the pulse, the store and every courier really move."""
     gc.freeze()  # what is loaded by now lives as long as the process: no collection need walk it again
-    gc.set_threshold(
-        20_000, 10, 10
-    )  # what is judged or looked at lives on: with 700 a tenth of a storm goes into looking
+    # most of what is made lives on: with the usual 700 a tenth of a storm goes into looking for what does not
+    gc.set_threshold(20_000, 10, 10)
     young = True
     while not ending.is_set():
         if stuck := daemon.stuck():

@@ -86,7 +86,7 @@ def test_a_time_that_is_none_is_wrong_usage(config: str, capsys: pytest.CaptureF
 
 def test_a_trail_that_holds_is_proven(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran(config, "verify") == 0
-    assert capsys.readouterr().out.endswith("audit: 4 lines in 1 files follow from each other, to the last one\n")
+    assert capsys.readouterr().out.endswith("audit: 4 lines in 1 file follow from each other, to the last one\n")
 
 
 def test_a_changed_line_is_named(config: str, capsys: pytest.CaptureFixture[str]) -> None:

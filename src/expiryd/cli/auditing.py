@@ -71,7 +71,8 @@ def verify(outset: Outset) -> int:
     proof = prove(trail, key, head)
     if proof.problems:
         raise Stop(Exit.ERROR, *map(str, proof.problems))
-    print(f"{trail}: {proof.lines} lines in {proof.files} files follow from each other, to the last one")
+    files = f"{proof.files} file{'' if proof.files == 1 else 's'}"
+    print(f"{trail}: {proof.lines} lines in {files} follow from each other, to the last one")
     return Exit.OK
 
 

@@ -50,7 +50,7 @@ class Auditor:
         self._is_quiet = is_quiet
         self._is_open = False
         self._stopping = asyncio.Event()
-        self._trimmed_at = clock.now()
+        self._trimmed_at = clock.now() - TRIM_EVERY
         self._failing = True
         """Also a failure told before a restart is over with the first line written."""
 

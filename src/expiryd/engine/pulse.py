@@ -16,6 +16,8 @@ PULSE = timedelta(seconds=1)
 STALE = 30.0
 """Seconds without a sign of life after which a part counts as stuck."""
 PRUNE_EVERY = timedelta(hours=6)
+FIRST_PRUNE = timedelta(minutes=10)
+"""After a start, so that a daemon that is often restarted prunes too."""
 YOUNGER = 500
 """So many go at once before their time."""
 
@@ -43,7 +45,7 @@ class Pulse:
         self._replan = replan
         self._retention = retention
         self._store_seen = self._seen = clock.monotonic()
-        self._pruned_at = clock.now()
+        self._pruned_at = clock.now() - PRUNE_EVERY + FIRST_PRUNE
         self._is_pruning = False
         self._stopping = False
 

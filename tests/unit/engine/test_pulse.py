@@ -17,7 +17,7 @@ from expiryd.config.model import Retention
 from expiryd.core.model import ItemId
 from expiryd.engine.clock import SteadyClock
 from expiryd.engine.metrics import Metrics
-from expiryd.engine.pulse import PRUNE_EVERY, YOUNGER, Pulse
+from expiryd.engine.pulse import FIRST_PRUNE, PRUNE_EVERY, YOUNGER, Pulse
 from expiryd.store.connect import database_url
 from expiryd.store.port import Change, Fate, Settlement, StoreError
 from expiryd.store.sql import SqlStore
@@ -123,6 +123,17 @@ async def test_a_database_that_is_too_large_loses_its_oldest_news_until_it_is_no
     await stage.store.aclose()
     assert stage.file.stat().st_size < 5 * MEGABYTE, "the file too"
     await stage.store.open()
+
+
+async def test_a_daemon_that_is_often_restarted_prunes_too(stage: Stage) -> None:
+    await stage.tell(10, at=stage.clock.now())
+    stage.kept = Retention(events=SECOND)
+    await stage.clock.advance(FIRST_PRUNE - SECOND)
+    await stage.beats(1)
+    assert len(await stage.told()) == 10
+    await stage.clock.advance(2 * SECOND)
+    await stage.beats(3)
+    assert await stage.told() == []
 
 
 async def test_it_goes_bite_by_bite_and_judging_comes_in_between(stage: Stage) -> None:
