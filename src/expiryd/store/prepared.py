@@ -103,7 +103,10 @@ class Prepared:
 
 
 class Rows:
-    """An insert of any number of rows at once; a row holds a value for each column, as the driver takes it."""
+    """An insert of any number of rows at once; a row holds a value for each column, as the driver takes it.
+
+    On SQLite it is one statement: `executemany` takes the interpreter's lock once per row.
+    """
 
     def __init__(self, make: Callable[[str], Insert], columns: Sequence[str]) -> None:
         self._make = make
@@ -117,11 +120,15 @@ class Rows:
         except TypeError as error:
             raise ArgumentError(f"a row cannot be stored: {error}") from None
         if ready:
-            head, row, tail = self._parts.get(connection.dialect.name) or self._split(connection.dialect.name)
-            text = f"{head}{', '.join([row] * len(ready))}{tail}"
+            database = connection.dialect.name
+            head, row, tail = self._parts.get(database) or self._split(database)
             cursor = _cursor(connection)
             try:
-                cursor.execute(text, tuple(chain.from_iterable(ready)))
+                if database == POSTGRESQL:  # its driver prepares the statement, and does not wait for each answer
+                    cursor.executemany(f"{head}{row}{tail}", ready)
+                else:
+                    text = f"{head}{', '.join([row] * len(ready))}{tail}"
+                    cursor.execute(text, tuple(chain.from_iterable(ready)))
             finally:
                 cursor.close()
 
