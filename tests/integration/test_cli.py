@@ -560,12 +560,23 @@ def test_a_reader_that_has_had_enough_changes_neither_errors_nor_the_verdict(pla
     assert (done.returncode, done.stderr) == (5, "")
 
 
+def _heed_interrupts() -> None:
+    """A shell starts what it puts in the background with interrupts ignored, and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_check_ends_with_130_and_no_trace(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         place.configure(f'[collectors.slow]\ntype = "tls"\ntargets = ["127.0.0.1:{port}"]\n')
         command = [COMMAND, "-c", place.directory / "expiryd.toml", "check"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - pytest has no threads of its own while this test runs
+        ) as process:
             client, _ = silent.accept()  # from here on it waits for a handshake that does not come
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=30)
