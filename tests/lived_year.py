@@ -243,7 +243,7 @@ async def live(items: int, days: int, path: Path) -> Year:  # noqa: C901 - its a
         async def begin() -> Any:
             daemon = await bear(config, store, lambda name: tools(http, name=name), clock, log)
             for name, courier in daemon.graph.couriers.items():
-                courier.notifier = Unreliable(
+                courier.channel.notifier = Unreliable(
                     name, RECEIVERS[name], clock, lambda one: year.told.append(_told(one)), outages
                 )
             return daemon

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 
 from expiryd.api import Finding, Severity
 from expiryd.core.grouping import Draft
 from expiryd.core.model import ItemId
 from expiryd.core.storm import OVERFLOW, Admission, Limits, Past, admit, day_of
-from expiryd.engine.ledger import Ledger
-from expiryd.store.port import Parcel, Store
+from expiryd.engine.channel import Channel
+from expiryd.engine.depot import Depot
+from expiryd.store.port import Parcel
 
 STORM = Finding(
     "storm",
@@ -25,31 +26,31 @@ STORM = Finding(
 class Door:
     """Lets in what the limits allow, and has the beginning and the end of a storm told."""
 
-    name: str
-    threaded: bool
-    limits: Limits
-    zone: tzinfo
-    store: Store
-    ledger: Ledger
-    complain: Callable[[str, Sequence[Finding]], Awaitable[None]]
+    channel: Channel
+    depot: Depot
+
+    @property
+    def limits(self) -> Limits:
+        return self.depot.storm.limits(self.channel.config.daily)
 
     async def admit(self, drafts: Sequence[Draft], parcels: Sequence[Parcel], now: datetime) -> Admission:
         """Raises StoreError."""
-        was_storming = self.ledger.get(storm_item(self.name)) is not None
+        name, store, limits = self.channel.name, self.depot.store, self.limits
+        was_storming = self.depot.ledger.get(storm_item(name)) is not None
         if not drafts and not was_storming:
             return Admission()
-        day = day_of(now, self.zone)
-        since = now - self.limits.span
+        day = day_of(now, self.depot.zone)
+        since = now - limits.span
         past = Past(
-            sent=await self.store.sent(self.name, min(since, day[0]) if self.limits.daily is not None else since),
+            sent=await store.sent(name, min(since, day[0]) if limits.daily is not None else since),
             day=day,
-            open=await self.store.conversations(self.name) if self.threaded else (),
+            open=await store.conversations(name) if self.channel.notifier.threaded else (),
             waiting={parcel.id for parcel in parcels if parcel.reason.startswith(OVERFLOW)},
             storming=was_storming,
         )
-        admission = admit(drafts, past, self.limits, now)
+        admission = admit(drafts, past, limits, now)
         if admission.storming is not was_storming:
-            await self.complain(f"storm/{self.name}", (STORM,) if admission.storming else ())
+            await self.depot.complain(f"storm/{name}", (STORM,) if admission.storming else ())
         return admission
 
 

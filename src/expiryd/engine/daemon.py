@@ -18,7 +18,7 @@ from expiryd.core.silencing import MUTED
 from expiryd.engine.auditing import Auditor
 from expiryd.engine.clock import SteadyClock
 from expiryd.engine.cycle import Cycle
-from expiryd.engine.delivery import Depot
+from expiryd.engine.depot import Depot
 from expiryd.engine.graph import Graph, ToolsFor, build
 from expiryd.engine.guard import NetworkGuard
 from expiryd.engine.ledger import Ledger

@@ -13,14 +13,17 @@ from expiryd.config.model import Config
 from expiryd.core.model import SELF, Event, EventKind
 from expiryd.core.routing import Route, listeners
 from expiryd.core.silencing import Hush
+from expiryd.engine.channel import Channel
 from expiryd.engine.cycle import Cycle
-from expiryd.engine.delivery import Courier, Depot, about
+from expiryd.engine.delivery import Courier
+from expiryd.engine.depot import Depot
 from expiryd.engine.ledger import Audience
 from expiryd.engine.lettering import stationery_of
 from expiryd.engine.muting import hush_of
 from expiryd.engine.rehearsal import Rehearsed
 from expiryd.engine.rulebook import Rulebook
 from expiryd.engine.tasks import Tasks
+from expiryd.engine.trouble import about
 
 if TYPE_CHECKING:
     from expiryd.templates.stationery import Stationery
@@ -54,7 +57,8 @@ class Graph:
     def hire(self, depot: Depot) -> None:
         """A courier for every notifier."""
         for name, (config, notifier) in self.notifiers.items():
-            self.couriers[name] = Courier(name, config, notifier, depot, self.stationery.get(name))
+            channel = Channel(name, config, notifier, depot.clock, depot.log, depot.metrics)
+            self.couriers[name] = Courier(channel, depot, self.stationery.get(name))
 
     def employ(self) -> None:
         """Put the couriers to work."""
@@ -70,7 +74,7 @@ class Graph:
         return [
             f"courier {name}"
             for name, courier in self.couriers.items()
-            if courier.overdue(now) or not self.services.runs(f"courier {name}")
+            if courier.channel.overdue(now) or not self.services.runs(f"courier {name}")
         ]
 
     async def close(self, patience: timedelta) -> list[str]:

@@ -219,7 +219,7 @@ async def bear(config: Config, store: Store, tools_for: ToolsFor, clock: Virtual
 def record(daemon: Daemon, clock: VirtualClock, keep: Callable[[Telling], None]) -> None:
     """From here on nothing leaves: what would be sent is kept."""
     for name, courier in daemon.graph.couriers.items():
-        courier.notifier = Recorder(name, courier.notifier.threaded, clock, keep)
+        courier.channel.notifier = Recorder(name, courier.channel.notifier.threaded, clock, keep)
 
 
 def grain_for(items: int) -> timedelta:

@@ -15,7 +15,7 @@ from expiryd.core.model import Event, Finding, ItemState
 from expiryd.core.view import item_rank
 from expiryd.engine.composing import compose, message_key
 from expiryd.engine.cycle import Cycle
-from expiryd.engine.delivery import Depot
+from expiryd.engine.depot import Depot
 from expiryd.engine.graph import Graph
 from expiryd.engine.ledger import Audience, Ledger
 from expiryd.engine.lettering import reword
@@ -92,13 +92,13 @@ async def tell(
     for name, courier in graph.couriers.items():
         heard = [event for event in events if name in graph.audience.hears(event)]
         parcels = [Parcel(number, name, event, 1, event.at) for number, event in enumerate(heard)]
-        for draft in plan(parcels, threaded=courier.notifier.threaded).drafts:
+        for draft in plan(parcels, threaded=courier.channel.notifier.threaded).drafts:
             key = message_key(told_at, name, [parcel.id for parcel in draft.parcels])
             thread = Thread(*draft.thread) if draft.thread else None
             try:
                 usual = compose(draft, key, clock.now(), thread, seen.ledger)
                 message, misworded = await reword(usual, courier.stationery, log)
-                proof = (await courier.hand_over(message)).proof
+                proof = (await courier.channel.hand_over(message)).proof
                 outcome: str | DeliveryError = f"{proof}; {misworded.detail}" if misworded else proof
             except DeliveryError as failure:
                 outcome = failure

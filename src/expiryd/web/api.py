@@ -187,7 +187,7 @@ class Api:
         )
         return {
             "name": name,
-            "type": courier.config.type,
+            "type": courier.channel.config.type,
             "trouble": trouble or None,
             "reason": reason,
             "failures": courier.failures,

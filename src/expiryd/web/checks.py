@@ -10,9 +10,9 @@ from typing import Any
 from expiryd.api import format_duration
 from expiryd.core.view import rfc3339
 from expiryd.engine.daemon import Daemon
-from expiryd.engine.delivery import NOTICEABLE, own_item
 from expiryd.engine.pulse import STALE
 from expiryd.engine.schedule import Rhythm
+from expiryd.engine.trouble import NOTICEABLE, own_item
 from expiryd.store.port import Fate, Outbox, Outcome
 from expiryd.web.vitals import OWED
 
@@ -147,7 +147,7 @@ def trouble(daemon: Daemon, name: str) -> tuple[str, str]:
     found = max(state.observation.findings, key=lambda each: each.severity, default=None) if state else None
     if found is not None:
         return found.code, found.detail
-    if courier.overdue(daemon.clock.monotonic()):
+    if courier.channel.overdue(daemon.clock.monotonic()):
         return "stuck", "a send goes on long after its own time-out"
     return "delivery-failing" if courier.failures >= NOTICEABLE else "", ""
 
