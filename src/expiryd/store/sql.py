@@ -45,7 +45,6 @@ _ROWS = 500
 _IDS = 5000
 _PAGE = 2000
 _NEWEST = (1 << 63) - 1
-_INCREMENTAL = 2
 _MOST_PAGES = 4_000
 """So many are given back at once, in about half a second: others wait for the writer meanwhile."""
 _BYTES_IN_USE = (
@@ -360,20 +359,16 @@ class SqlStore:
 
 
 def _shrink(file: Path, patience: timedelta) -> bool:
-    """A file of an older version was not made for giving back pages: it is written anew, once, when it is worth it."""
+    """Give free pages back to the file system, some at a time, when it is worth it."""
     with closing(sqlite3.connect(file, patience.total_seconds(), isolation_level=None)) as connection:
         ((free,),) = connection.execute("PRAGMA freelist_count")
         ((pages,),) = connection.execute("PRAGMA page_count")
         if free * 10 < pages:
             return False
-        ((mode,),) = connection.execute("PRAGMA auto_vacuum")
-        if mode == _INCREMENTAL:
-            connection.executescript(f"PRAGMA incremental_vacuum({_MOST_PAGES})")  # `execute` frees one page
-        else:
-            connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
-            connection.execute("VACUUM")
+        connection.executescript(f"PRAGMA incremental_vacuum({_MOST_PAGES})")  # `execute` frees one page
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the file gets shorter when the log is written back
-        return True
+        ((left,),) = connection.execute("PRAGMA freelist_count")
+        return bool(left < free)
 
 
 def _copy(file: Path, path: Path) -> None:

@@ -96,16 +96,10 @@ class Stage:
         return [record.event.item for record in reversed(await self.store.events(limit=100_000))]
 
 
-@pytest.fixture(params=["made today", "of an older version"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     stage = Stage(tmp_path / "expiryd.db")
     await stage.store.open()
-    if request.param != "made today":
-        await stage.store.aclose()
-        with closing(sqlite3.connect(stage.file, isolation_level=None)) as connection:
-            connection.execute("PRAGMA auto_vacuum=0")
-            connection.execute("VACUUM")
-        await stage.store.open()
     yield stage
     await stage.store.aclose()
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.store_samples import alert, event, state
@@ -121,18 +122,18 @@ asyncio.run(main())
 """
 
 
-def open_the_way(path: Path) -> None:
-    """Let another user come as far as this, up to what the test run made for itself."""
-    path.chmod(0o755)
-    if not path.name.startswith("pytest-of-"):
-        open_the_way(path.parent)
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that another user can come to: what the test run makes for itself is closed to others."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
-async def test_a_directory_that_may_not_be_written_to_is_said_to_be_so(tmp_path: Path) -> None:
-    file = tmp_path / "state" / "expiryd.db"
+async def test_a_directory_that_may_not_be_written_to_is_said_to_be_so(public: Path) -> None:
+    file = public / "state" / "expiryd.db"
     file.parent.mkdir()
     file.parent.chmod(0o555)
-    open_the_way(tmp_path)
     done = await run(_AS_NOBODY, database_url(file))
     assert done.stdout == (
         f"the database {file} cannot be opened: its directory must exist, and belong to the user the daemon runs as "
@@ -140,12 +141,11 @@ async def test_a_directory_that_may_not_be_written_to_is_said_to_be_so(tmp_path:
     ), done.stderr
 
 
-async def test_a_file_that_may_not_be_written_to_is_said_to_be_so(tmp_path: Path) -> None:
-    file = tmp_path / "expiryd.db"
+async def test_a_file_that_may_not_be_written_to_is_said_to_be_so(public: Path) -> None:
+    file = public / "expiryd.db"
     await (await opened(file)).aclose()
     file.chmod(0o444)
-    open_the_way(tmp_path)
-    tmp_path.chmod(0o777)
+    public.chmod(0o777)
     done = await run(_AS_NOBODY, database_url(file))
     assert f"the database {file} cannot be written to: check the owner and mode" in done.stdout, done.stderr
 
