@@ -26,7 +26,7 @@ MOST_STEPS = 1_000_000
 """Lines of Python that one rendering may take: some tenths of a second. A digest of a hundred events takes 20,000."""
 _OBJECT = re.compile(r"'(?:\S+\.)?(\w+) object' has no (?:attribute|element)")
 _NAMES = {"mappingproxy": "not every item has the label", "Told": "an event has no"}
-# What a wrong template may raise while it is rendered.
+# What a wrong template may raise while it is compiled or rendered.
 _WRONG = (
     TemplateError,
     ArithmeticError,
@@ -35,6 +35,7 @@ _WRONG = (
     LookupError,
     MemoryError,
     RuntimeError,
+    SyntaxError,  # Python's own: it allows no more than twenty loops inside of each other
     TypeError,
     ValueError,
 )
@@ -78,7 +79,7 @@ def compiled(text: str, place: str, known: Iterable[str], *, html: bool = False)
         code = environment.compile(text, place, place)
     except TemplateSyntaxError as error:
         raise TemplateFailure(place, error.lineno, _said(error)) from None
-    except (TemplateError, RecursionError) as error:
+    except _WRONG as error:
         raise TemplateFailure(place, 0, _said(error)) from None
     template = Template.from_code(environment, code, environment.globals)
     return Sheet(place, frozenset(find_undeclared_variables(tree)), template)
@@ -99,7 +100,7 @@ def _refuse_unknown(tree: nodes.Template, place: str, known: frozenset[str]) -> 
 def _said(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "it calls itself without an end"
-    text = str(error).rstrip(".")
+    text = (error.msg if isinstance(error, SyntaxError) else str(error)).rstrip(".")
     if isinstance(error, UndefinedError):
         text = _OBJECT.sub(lambda found: _NAMES.get(found[1], found[0]), text)
         return f"{text}; what may be missing is written {{{{ … | default('') }}}}"

@@ -106,6 +106,20 @@ def test_nothing_runs_or_grows_without_an_end(text: str) -> None:
         say(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{% for a in events %}" * 21 + "{% endfor %}" * 21, "too many statically nested blocks"),
+        ("{{ " + "9" * 5000 + " }}", "digits"),
+        ("{{ 0x" + "f" * 5000 + " }}", "digits"),
+        ("{{ " + "[" * 500 + "]" * 500 + " }}", "without an end"),
+    ],
+)
+def test_what_python_itself_cannot_compile_is_refused_like_any_other_mistake(text: str, problem: str) -> None:
+    with pytest.raises(TemplateFailure, match=problem):
+        compiled(text, "mail.text", KNOWN)
+
+
 def test_a_template_of_unreasonable_length_is_refused() -> None:
     with pytest.raises(TemplateFailure, match="longer than"):
         compiled("x" * 300_000, "mail.text", KNOWN)
