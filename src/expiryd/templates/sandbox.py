@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, nodes, pass_eval_context
+from jinja2 import StrictUndefined, TemplateError, nodes, pass_environment, pass_eval_context
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.filters import FILTERS, do_indent, do_join, do_replace
+from jinja2.filters import FILTERS, do_indent, do_join, do_replace, do_sum, do_urlize, do_wordwrap
 from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 from expiryd.core.wording import say_time
 
 MOST_CHARACTERS = 262_144
 """Of a template, of any value in it and of what it makes."""
 _MOST_NUMBER = 10**18
+_MOST_DIGITS = 30
 # What text can do, and the filters, without those that make much out of little (center, format, …).
 _METHODS = frozenset({"capitalize", "count", "endswith", "find", "isdigit", "lower", "lstrip", "partition"}) | {
     *("removeprefix", "removesuffix", "rpartition", "rstrip", "split", "splitlines", "startswith", "strip"),
@@ -32,7 +35,7 @@ _FILTERS = frozenset({"abs", "capitalize", "count", "d", "default", "dictsort", 
     *("striptags", "sum", "title", "trim", "truncate", "unique", "upper", "urlencode", "urlize", "wordcount"),
     "wordwrap",
 }
-_GLOBALS = ("range", "dict", "namespace", "cycler", "joiner")
+_GLOBALS = ("range", "dict", "cycler", "joiner")
 
 
 class LimitError(TemplateError):
@@ -54,14 +57,29 @@ def _bounded(size: int) -> None:
 
 
 def _sized(value: Any) -> Any:
-    if isinstance(value, str | bytes | list | tuple):
-        _bounded(len(value))
+    """The value, whose text with all that it holds is no longer than it may be.
+
+    A list may hold the same long text many times: that costs nothing until something makes a text of it.
+    """
+    size, inside = 0, [value]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, str | bytes):
+            size += len(one)
+        elif isinstance(one, list | tuple):
+            size += len(one)
+            inside += one
+        elif isinstance(one, dict | MappingProxyType):
+            size += len(one)
+            inside += [*one.keys(), *one.values()]
+        _bounded(size)
     return value
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        _sized((args, options))
         return _sized(function(*args, **options))
 
     return call
@@ -69,7 +87,7 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pass_eval_context
 def _join(context: EvalContext, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
-    parts = list(value)
+    parts = _sized(list(value))
     _bounded(sum(len(part) for part in parts if isinstance(part, str)) + len(d) * len(parts))
     joined: str = do_join(context, parts, d, attribute)
     return joined
@@ -87,16 +105,49 @@ def _indent(s: str, width: int | str = 4, first: bool = False, blank: bool = Fal
     return do_indent(s, width, first, blank)
 
 
+def _round(value: float, precision: int | None = None) -> float:
+    """A whole number is rounded by means of a power of ten, which is computed in full."""
+    if precision is not None and abs(precision) > _MOST_DIGITS:
+        raise LimitError(f"it rounds to more than {_MOST_DIGITS} digits")
+    return round(value, precision)
+
+
+@pass_environment
+def _sum(
+    environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: float = 0
+) -> Any:
+    """Of numbers: of lists all those before would be copied at each."""
+    if not isinstance(start, int | float):
+        raise LimitError("sum adds numbers only")
+    return do_sum(environment, iterable, attribute, start)
+
+
+@pass_environment
+def _wordwrap(environment: Environment, s: str, width: int = 79) -> str:
+    return do_wordwrap(environment, s, width)
+
+
+@pass_eval_context
+def _urlize(context: EvalContext, value: str) -> str:
+    return do_urlize(context, value)
+
+
+class _Names(Namespace):
+    def __repr__(self) -> str:
+        """Not all that it holds, whatever that is."""
+        return "a namespace"
+
+
 class _Code(CodeGenerator):
     """`~` joins without asking anybody; here it asks."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         join = "markup_join" if frame.eval_ctx.autoescape else "str_join"
-        self.write(f"environment.sized({join}((")
+        self.write(f"environment.sized({join}(environment.sized((")
         for part in node.nodes:
             self.visit(part, frame)
             self.write(", ")
-        self.write(")))")
+        self.write("))))")
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -115,9 +166,10 @@ class Environment(ImmutableSandboxedEnvironment):
             keep_trailing_newline=True,
         )
         filters = {name: FILTERS[name] for name in _FILTERS}
-        filters |= {"join": _join, "replace": _replace, "indent": _indent, "round": round}
+        filters |= {"join": _join, "replace": _replace, "indent": _indent, "round": _round}
+        filters |= {"sum": _sum, "wordwrap": _wordwrap, "urlize": _urlize}
         self.filters = {name: _checked(function) for name, function in filters.items()}
-        self.globals = {name: self.globals[name] for name in _GLOBALS}
+        self.globals = {name: self.globals[name] for name in _GLOBALS} | {"namespace": _Names}
 
     def call(self, *args: Any, **options: Any) -> Any:
         return _sized(super().call(*args, **options))
@@ -149,5 +201,5 @@ def _shown(value: Any) -> Any:
     if isinstance(value, datetime):
         return say_time(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={inner}" for key, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
+        return ", ".join(f"{key}={inner}" for key, inner in _sized(value).items())
+    return ", ".join(map(str, _sized(value))) if isinstance(value, tuple | list) else _sized(value)

@@ -28,9 +28,11 @@ def say(text: str, *, html: bool = False) -> str:
         ("{% for n in events %}\n- {{ n * 2 }}\n{% endfor %}", "- 2\n- 4\n- 6\n"),
         ("{% macro m(n) %}<{{ n }}>{% endmacro %}{{ m(1) ~ m(2) }}", "<1><2>"),
         ("{% set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
+        ("{% set ns = namespace(x=['x'] * 9999) %}{% set ns.y = [ns.x, ns.x] %}{{ ns }}", "a namespace"),
         ("{{ 'a\nb' | indent(2) }} {{ events | join('+') }} {{ name | replace('web', 'x') }}", "a\n  b 1+2+3 x <1>"),
         ("{{ name.upper() }}", "WEB <1>"),
         ("{{ 2.345 | round(1) }} {{ 2.5 | round | int }}", "2.3 2"),
+        ("{{ events | sum }} {{ [{'n': 2.5}] | sum('n', 1) }} {{ 'a b' | wordwrap(1) }}", "6 3.5 a\nb"),
     ],
 )
 def test_what_a_message_needs_can_be_said(text: str, said: str) -> None:
@@ -99,6 +101,15 @@ def test_what_goes_wrong_at_work_is_told_with_its_line(text: str, problem: str) 
         "{{ '%999999999s' % name }}",
         "{{ '{:999999999}'.format(name) }}",
         "{% for i in range(99999) %}abcdefgh{% endfor %}",
+        "{{ ['x' * 1000] * 1000 }}",
+        "{{ (['x' * 1000] * 1000) | upper | wordcount }}",
+        "{{ ((['x' * 1000] * 1000) ~ '') | length }}",
+        "{% set a = ['x' * 1000] %}{% set a = [a] * 99 %}{% set a = [a] * 99 %}{{ a | string | length }}",
+        "{{ {'a': ['x' * 1000] * 1000} }}",
+        "{{ ([[1]] * 999) | sum(start=[]) }}",
+        "{{ 'a b' | wordwrap(1, wrapstring='x' * 200000) }}",
+        "{{ 'http://a.example' | urlize(rel='x' * 200000) }}",
+        "{{ 15 | round(-999999999) }}",
     ],
 )
 def test_nothing_runs_or_grows_without_an_end(text: str) -> None:
