@@ -158,7 +158,9 @@ def _trimmed(detail: Mapping[str, Any]) -> dict[int, str]:
 def _typed(values: Mapping[str, Any]) -> bool:
     texts = all(isinstance(values[key], str) for key in ("at", "actor", "action", "item", "prev", "hash"))
     numbers = all(type(values[key]) is int for key in ("seq", "entry"))
-    return texts and numbers and isinstance(values["detail"], dict) and _is_time(values["at"])
+    if not (texts and numbers and isinstance(values["detail"], dict)):
+        return False
+    return values["hash"].isascii() and _is_time(values["at"])
 
 
 def _is_time(text: str) -> bool:

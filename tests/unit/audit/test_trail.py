@@ -137,6 +137,16 @@ def test_any_line_that_is_edited_removed_moved_doubled_or_cut_off_is_found(
         assert found[0].file in {each.name for each in after}
 
 
+@pytest.mark.parametrize("forged", ["é", "\\ud800"])
+def test_a_hash_that_cannot_be_one_is_named_and_stops_no_proof(tmp_path: Path, forged: str) -> None:
+    trail = written(tmp_path, 5, Keeping())
+    path = files(tmp_path)[0]
+    lines = path.read_text().splitlines(keepends=True)
+    true_hash = json.loads(lines[2])["hash"]
+    path.write_text("".join([*lines[:2], lines[2].replace(true_hash, forged), *lines[3:]]))
+    assert problems(tmp_path, head(trail))[0] == f"{path.name}:3: is not a whole line of the trail"
+
+
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(10, 30), gone=st.integers(0, 100))
 def test_a_whole_file_that_is_gone_is_found(count: int, gone: int) -> None:
