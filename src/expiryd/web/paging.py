@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
@@ -65,5 +64,5 @@ def read_cursor(text: str) -> Rank:
         if not isinstance(name, str) or moment.tzinfo is None:
             raise TypeError(name)
         return float(weight), bool(undated), moment, name
-    except (ValueError, TypeError, RecursionError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise Problem(400, "cursor: send back the `next` of the page before, unchanged") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 
 import pytest
@@ -60,8 +61,11 @@ async def test_a_hundred_thousand_entries_do_not_hold_up_the_loop() -> None:
     assert len(beats) >= 100_000 / STEP  # it paused that often, so that a pause is a matter of milliseconds
 
 
+TOO_LARGE = urlsafe_b64encode(b'[1%s, true, "2026-01-01T00:00:00Z", "x"]' % (b"0" * 400)).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "abc", "W10", "bnVsbA", "WzEsMiwzLDRd", "é", "[" * 5000, "W3RydWUsMSwiMjAyMCIsIngiXQ"]
+    "text", ["", "abc", "W10", "bnVsbA", "WzEsMiwzLDRd", "é", "[" * 5000, "W3RydWUsMSwiMjAyMCIsIngiXQ", TOO_LARGE]
 )
 def test_a_cursor_that_was_not_given_out_is_refused(text: str) -> None:
     with pytest.raises(Problem, match="cursor"):
