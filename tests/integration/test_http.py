@@ -176,7 +176,9 @@ async def test_reading_works_over_tcp_and_acting_only_over_the_socket_without_to
     ],
     ids=["long header", "long path", "not HTTP", "broken escape", "announced flood", "broken chunks"],
 )
-async def test_a_malformed_request_is_refused_and_the_next_one_answered(short: Path, request_: str) -> None:
+async def test_a_malformed_request_is_refused_and_the_next_one_answered(
+    short: Path, request_: str, caplog: pytest.LogCaptureFixture
+) -> None:
     port = free_port()
     async with daemon(short, listen=f"127.0.0.1:{port}"):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -186,6 +188,27 @@ async def test_a_malformed_request_is_refused_and_the_next_one_answered(short: P
         writer.close()
         assert answer.split()[1] in {"400", "403", "404"}
         assert "200 OK" in await ask(port, get("/-/healthy"))
+    assert [record.message for record in caplog.records if record.name == "aiohttp.server"] == []  # no flood of them
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_without_an_end(short: Path) -> None:
+    async with Rig(short, settings={"http": {"listen": ""}}) as rig, serve(rig.daemon, short / "s", patience=0.1):
+        begun = "POST /api/v1/silences HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{"
+        reader, writer = await asyncio.open_unix_connection(str(short / "s"))
+        writer.write(begun.encode())
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+
+
+async def test_who_holds_all_connections_over_tcp_does_not_keep_the_owner_out(short: Path) -> None:
+    port = free_port()
+    async with daemon(short, listen=f"127.0.0.1:{port}") as (_, door):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CLIENTS)]
+        assert await ask(port, "") == ""  # closed at once
+        assert "200 OK" in await ask(door, get("/-/healthy"))
+        for _, each in held:
+            each.close()
 
 
 async def test_more_clients_than_there_is_room_for_are_turned_away_and_the_others_served(short: Path) -> None:
