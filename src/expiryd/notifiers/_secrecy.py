@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
-from collections.abc import Iterable
-from urllib.parse import quote
+from collections.abc import Collection, Iterable
+from urllib.parse import quote, quote_plus, unquote
 
 from expiryd.api import SecretError, SecretRef, Tools, TransientError
 
@@ -13,6 +14,8 @@ from ._markup import fit, one_line
 
 SHORTEST = 4
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~%-]{24,}")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+_SPACES = dict.fromkeys("bfnrt", " ")
 _HTML = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 
 
@@ -33,9 +36,30 @@ def excerpt(text: str, secrets: Iterable[str] = (), limit: int = 200, *, opaque:
     """
     if _HTML.search(text[:1000]):
         return "an HTML page"
-    line = one_line(text)
-    for secret in sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True):
-        coded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
-        for spelling in (secret, one_line(secret), quote(secret, safe=""), coded):
-            line = line.replace(spelling, "…") if spelling else line
+    spellings = [spelling for secret in secrets if len(secret) >= SHORTEST for spelling in _spellings(secret)]
+    spellings.sort(key=len, reverse=True)
+    line = reading = _struck(one_line(text), spellings)
+    for read in (_out_of_json, _out_of_json, html.unescape, unquote):  # an echo may be JSON inside of JSON
+        reading = one_line(read(reading))
+        if (struck := _struck(reading, spellings)) != reading:
+            line = reading = struck
     return fit(_OPAQUE.sub("…", line) if opaque else line, limit)
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    octets = secret.encode("utf-8", "replace")
+    coded = (base64.b64encode(octets), base64.urlsafe_b64encode(octets))
+    plain = (secret, one_line(secret), quote(octets, safe=""), quote_plus(octets))
+    return tuple(filter(None, (*plain, *(each.decode().rstrip("=") for each in coded))))
+
+
+def _struck(line: str, spellings: Collection[str]) -> str:
+    for spelling in spellings:
+        line = line.replace(spelling, "…")
+    return line
+
+
+def _out_of_json(text: str) -> str:
+    """Without the escapes that servers put into a text of JSON; each has its own idea of which signs need one."""
+    signs = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _SPACES.get(found[2], found[2]), text)
+    return signs.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import quote
+import html
+import json
+import re
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +26,33 @@ def test_a_secret_is_struck_out_in_every_usual_spelling(secret: str) -> None:
     said = excerpt(f"bad: {secret} and {coded} and {quote(secret, safe='')}", [secret])
     assert secret not in said
     assert coded not in said
+
+
+@pytest.mark.parametrize(
+    "secret", ["abc/def/ghi==", "p&ss<w>'\"x", "käs\U0001f9c0-pass", "a+b c/d%", "tok\\en/1", "a\nb\tc"]
+)
+@pytest.mark.parametrize(
+    "echo",
+    [
+        json.dumps,
+        lambda secret: json.dumps(secret).replace("/", "\\/"),  # PHP
+        lambda secret: json.dumps(secret).replace("&", "\\u0026").replace("<", "\\u003c"),  # Go
+        lambda secret: json.dumps(json.dumps(secret)),
+        html.escape,
+        quote_plus,
+        lambda secret: re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+        lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    ],
+    ids=["JSON", "PHP", "Go", "JSON in JSON", "HTML", "form", "lower-case address", "Base64 of addresses"],
+)
+def test_a_secret_is_struck_out_however_an_echo_escapes_it(secret: str, echo: Callable[[str], str]) -> None:
+    said = excerpt(f"bad token {echo(secret)} given", [secret], opaque=False)
+    assert re.sub(r'[\\"=]', "", said) == "bad token … given"  # what stood around it may stay
+
+
+def test_what_holds_no_secret_is_quoted_as_it_was_said() -> None:
+    said = r'{"error": "C:\temp \u00e9 &amp; 100%25"}'
+    assert excerpt(said, ["s3cret"]) == said
 
 
 def test_a_long_run_without_a_space_may_be_a_part_of_a_secret_and_is_not_quoted() -> None:
