@@ -32,6 +32,12 @@ def let_go(state: ItemState, aspect: str, now: datetime) -> Step | None:
     return None if alert.ack is None else Step(_with(state, alert, replace(alert, ack=None), now))
 
 
+def set_back(ack: Ack, now: datetime, by: timedelta) -> Ack:
+    """The clock was set back by `by` (negative) to `now`: what was asked for by the wrong one lasts as long as it was
+    meant to."""
+    return ack if ack.at <= now else replace(ack, at=ack.at + by, until=ack.until + by if ack.until else None)
+
+
 def say_ack(ack: Ack) -> str:
     """`ann, until 2026-12-01 00:00 UTC: ticket 4711`"""
     end = f", until {say_time(ack.until)}" if ack.until else ", until it is renewed" if ack.until_renewed else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from expiryd.core import acking
 from expiryd.core.kinship import MOST_PLACES, Kinship
 from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
 from expiryd.core.rules import Rules
@@ -185,18 +186,24 @@ class Ledger:
     async def set_back(self, now: datetime, by: timedelta) -> None:
         """Time has moved back by `by` (negative) to `now`: what is remembered of times to come was earlier by as much.
 
-        Else a cooldown that began then, or a message that waits, would wait for that future. Raises StoreError.
+        Else a cooldown that began then, a message that waits, or an acknowledgement for two hours would wait for that
+        future. Raises StoreError.
         """
 
         def anew(moment: datetime | None) -> Any:
             return moment + by if moment is not None and moment > now else moment
 
+        def moved(alert: Alert) -> Alert:
+            ack = acking.set_back(alert.ack, now, by) if alert.ack else None
+            return replace(alert, ack=ack, **{name: anew(getattr(alert, name)) for name in _MOMENTS})
+
         async with self.lock:
             await self._store.set_back(now, by)
-            for state in list(self.all()):
-                if state.alerts:
-                    moved = (replace(a, **{name: anew(getattr(a, name)) for name in _MOMENTS}) for a in state.alerts)
-                    self._keep(replace(state, alerts=tuple(moved)))
+            states = [replace(state, alerts=tuple(map(moved, state.alerts))) for state in self.all() if state.alerts]
+            if in_hand := [state for state in states if any(alert.ack for alert in state.alerts)]:
+                await self._store.commit(Change(items=in_hand))
+            for state in states:
+                self._keep(state)
             for name, look in self.last_looks.items():
                 begun, ended = anew(look.started_at), anew(look.finished_at)
                 self.last_looks[name] = replace(look, started_at=begun, finished_at=ended)

@@ -393,7 +393,7 @@ mark_trail = Prepared(lambda database: _upsert(database, trail))
 
 
 def set_back(now: datetime, by: timedelta) -> Iterator[Update]:
-    """Moments after `now` were earlier by `by`. What a person set (silences, the end of an acknowledgement) stays."""
+    """Moments after `now` were earlier by `by`. A silence is moved as a whole if the wrong clock was asked for it."""
     moved: Mapping[Table, Sequence[str]] = {
         alert: ("opened_at", "asked_at", "told_at", "failed_at", "risen_at", "paged_at"),
         parcel: ("due_at", "created_at", "settled_at"),
@@ -402,10 +402,16 @@ def set_back(now: datetime, by: timedelta) -> Iterator[Update]:
         look: ("started_at", "finished_at"),
         collector: ("started_at", "finished_at", "good_at"),
     }
+
+    def earlier(table: Table, *names: str) -> Mapping[str, Any]:
+        return {name: type_coerce(table.c[name], BigInteger) + by // timedelta(microseconds=1) for name in names}
+
     for table, names in moved.items():
         for name in names:
-            earlier = type_coerce(table.c[name], BigInteger) + by // timedelta(microseconds=1)
-            yield update(table).where(table.c[name] > now).values({name: earlier})
+            yield update(table).where(table.c[name] > now).values(earlier(table, name))
+    yield (
+        update(silence).where(silence.c.created_at > now).values(earlier(silence, "created_at", "starts_at", "ends_at"))
+    )
 
 
 # ── pruning ───────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,10 @@ import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
 
 from expiryd.api import Blind, CollectError
+from expiryd.core.matching import EVERYTHING
+from expiryd.core.model import Ack
+from expiryd.core.silencing import Silence
+from expiryd.engine.actions import Actions, Taking
 
 YEAR = 365 * DAY
 Between = Callable[[Rig], Awaitable[None]]
@@ -94,6 +98,28 @@ async def test_after_a_clock_was_set_back_for_good_a_cooldown_is_as_long_as_ever
         assert rig.news() == []
         await rig.wait(2 * HOUR, step=MINUTE)
         assert rig.news() == ["repeated tokens/A"]
+
+
+async def test_what_was_asked_for_by_a_wrong_clock_ends_when_it_was_meant_to(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 20 * DAY))
+        await rig.look()
+        kept = await rig.daemon.silences.add(
+            Silence(EVERYTHING, rig.clock.now(), rig.clock.now() + DAY, "ann", "x", rig.clock.now())
+        )
+        rig.clock.jump(YEAR)
+        await rig.wait(10 * MINUTE, step=MINUTE)
+        ahead = rig.daemon.clock.now()
+        terms = Taking("ticket 4711", ahead + 2 * HOUR)
+        await Actions(rig.daemon).acknowledge("tokens/A#expiry", terms, "ann")
+        await rig.daemon.silences.add(Silence(EVERYTHING, ahead, ahead + 2 * HOUR, "ann", "x", ahead))
+        rig.clock.jump(-YEAR)
+        await rig.wait(10 * MINUTE, step=MINUTE)
+        await rig.restart()
+        ends = [silence.ends_at for silence in rig.daemon.silences.holding(rig.daemon.clock.now())]
+        assert ends == [ahead - YEAR + 2 * HOUR, kept.ends_at]
+        alert = Actions(rig.daemon).find("tokens/A#expiry")[1]
+        assert alert.ack == Ack("ann", ahead - YEAR, "ticket 4711", ahead - YEAR + 2 * HOUR)
 
 
 async def test_a_message_that_waits_for_its_turn_is_not_lost_to_a_future_that_was_taken_back(tmp_path: Path) -> None:
