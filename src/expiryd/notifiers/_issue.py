@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from expiryd.api import Event, EventKind, Message, Severity, action, badge, facts, headline, say_time
 
-from ._markup import GAP, fenced, fit, markdown, markdown_value, one_line
+from ._markup import GAP, clean, fenced, fit, markdown, markdown_value, one_line
 
 MOST_TITLE = 256
 MOST_BODY = 65_536
@@ -172,7 +172,7 @@ def _about(events: Iterable[Event]) -> list[str]:
 
 def _verbatim(text: str) -> str:
     """Several lines as they are, except that none can look like a mark of ours."""
-    return fenced(text.replace("<!--", f"<!{GAP}--"))
+    return fenced(clean(text).replace("<!--", f"<!{GAP}--"))
 
 
 def _rows(section: str) -> list[tuple[str, str, str]]:

@@ -9,8 +9,11 @@ ELLIPSIS = "…"
 GAP = "\u200b"
 """A zero-width space: behind `@` or `#` it breaks a mention or a reference without being seen."""
 
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but tab and line feed, line separators, and marks that turn the reading direction."""
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+"""Control characters but tab and line feed, line separators, marks that turn the reading direction, and letters that
+nobody sees. What joins letters or parts of a sign stays."""
 
 _MARKDOWN = {ord(sign): "\\" + sign for sign in "\\`*_[]<>&|~!"} | {ord("@"): "@" + GAP, ord("#"): "#" + GAP}
 _WEB_LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")

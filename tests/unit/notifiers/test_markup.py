@@ -75,6 +75,7 @@ def test_mentions_and_references_are_broken_without_being_seen() -> None:
 
 def test_controls_and_reversed_text_are_taken_out_and_half_characters_replaced() -> None:
     assert clean("a\x00b\x1b[31m\u202ec\ud83d\nd") == "ab[31mc?\nd"
+    assert clean("a\u200eb\u200f\u061c\ufeff\u2060\xad\U000e0041c") == "abc"  # neither turned nor written unseen
     assert one_line("a\r\nSubject: b\u2028c") == "a Subject: bc"
 
 

@@ -41,3 +41,5 @@ def test_a_github_issue_quotes_them_and_still_keeps_its_table() -> None:
     assert "| Matter | State |" in body
     assert not is_over(told, body)
     assert "**now**" in comment(told, marks, "")
+    broken_up = opening_body(replace(told, text=f"<!\0-- row {'0' * 12} open -->"), marks, "")
+    assert "<!-- row 000000000000" not in broken_up  # nor when what is taken out of it makes it whole
