@@ -103,6 +103,15 @@ def test_a_cut_off_end_is_found_with_the_help_of_the_database(config: str, capsy
     assert "its end is missing" in capsys.readouterr().err
 
 
+def test_without_the_database_the_end_is_not_said_to_be_proven(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = trail(config)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    for file in (path.parent.parent).glob("expiryd.db*"):
+        file.unlink()
+    assert ran(config, "verify") == 1
+    assert "some may be missing" in capsys.readouterr().err
+
+
 def test_a_database_of_an_older_version_is_named_with_what_to_do(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

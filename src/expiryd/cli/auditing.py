@@ -71,8 +71,12 @@ def verify(outset: Outset) -> int:
     proof = prove(trail, key, head)
     if proof.problems:
         raise Stop(Exit.ERROR, *map(str, proof.problems))
-    files = f"{proof.files} file{'' if proof.files == 1 else 's'}"
-    print(f"{trail}: {proof.lines} lines in {files} follow from each other, to the last one")
+    told = f"{trail}: {proof.lines} lines in {proof.files} file{'' if proof.files == 1 else 's'} follow from each other"
+    if head is None and proof.lines:
+        raise Stop(
+            Exit.ERROR, f"{told}, but the database, which knows the last one, is gone or new: some may be missing"
+        )
+    print(f"{told}, to the last one")
     return Exit.OK
 
 
