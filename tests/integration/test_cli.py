@@ -361,6 +361,19 @@ def test_a_secret_that_others_may_read_is_a_warning(place: Place) -> None:
     assert "chmod 0600" in done.stderr
 
 
+def test_a_state_directory_that_anybody_may_write_to_is_a_warning(place: Place) -> None:
+    place.configure(CONFIG)
+    state = place.directory / "state"
+    state.mkdir(exist_ok=True)
+    state.chmod(0o777)
+    done = place.run("check-config")
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"warning: daemon.state_dir: {state} has mode 0777, so anybody may put another state and socket there: "
+        f"chmod o-w {state}\n"
+    )
+
+
 @pytest.mark.parametrize("verb", ["check", "check-config"])
 def test_a_config_that_is_not_there_is_exit_4(verb: str, place: Place) -> None:
     (place.directory / "expiryd.toml").unlink()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,13 +60,21 @@ def secret_refs(config: Config) -> list[tuple[str, SecretRef]]:
 
 
 def check_secrets(config: Config, environ: Mapping[str, str]) -> list[ConfigProblem]:
-    """What is wrong with the references and the permissions of what they name. Nothing is read, no command runs."""
+    """What is wrong with the references, and the permissions of what they name and of the state directory.
+
+    Nothing is read, no command runs.
+    """
     secrets = Secrets(environ)
     problems = [ConfigProblem(place, text) for place, ref in secret_refs(config) for text in secrets.problems(ref)]
     database = config.daemon.database
     if isinstance(database, SecretStr) and urlsplit(database.get_secret_value()).password:
         text = 'a password stands here in plain text; write { env = "NAME" } or { file = "/path" } with the whole URL'
         problems.append(ConfigProblem("daemon.database", text))
+    state = config.daemon.state_dir
+    with suppress(OSError):
+        if (mode := stat.S_IMODE(state.stat().st_mode)) & stat.S_IWOTH:
+            text = f"{state} has mode {mode:04o}, so anybody may put another state and socket there: chmod o-w {state}"
+            problems.append(ConfigProblem("daemon.state_dir", text))
     return problems
 
 
