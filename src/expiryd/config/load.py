@@ -98,7 +98,7 @@ def _read(path: Path, problems: list[ConfigProblem]) -> Tables:
         message = f"is not UTF-8 text (byte {error.start})"
     except RecursionError:
         message = "is nested too deeply"
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one; so is what int() says of a number of thousands of digits
         text = str(error)
         at = _AT.search(text)
         where = f":{at[1]}:{at[2]}" if at and at[1] else ""

@@ -286,13 +286,16 @@ def test_files_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"a = '\xff'")
     write(tmp_path / "conf.d" / "bad.toml", "[policy]\ncritical = 7d\n")
     write(tmp_path / "deep.toml", "a = " + "[" * 100_000)
+    write(tmp_path / "large.toml", "a = " + "9" * 5000)
+    names = ("latin.toml", "deep.toml", "large.toml")
     with pytest.raises(ConfigError) as caught:
-        load_files([tmp_path / "gone.toml", tmp_path, tmp_path / "latin.toml", tmp_path / "deep.toml"])
+        load_files([tmp_path / "gone.toml", tmp_path, *(tmp_path / name for name in names)])
     lines = str(caught.value).splitlines()
     assert f"{tmp_path}/gone.toml: cannot be read: No such file or directory" in lines
     assert f"{tmp_path}: cannot be read: Is a directory" in lines
     assert f"{tmp_path}/latin.toml: is not UTF-8 text (byte 5)" in lines
     assert f"{tmp_path}/deep.toml: is nested too deeply" in lines
+    assert any(line.startswith(f"{tmp_path}/large.toml: is not TOML: Exceeds the limit") for line in lines)
     assert any(line.startswith(f"{tmp_path}/conf.d/bad.toml:2:13: is not TOML: ") for line in lines)
 
 
