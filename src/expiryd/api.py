@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from expiryd.core.duration import format_duration, parse_duration, say_left
+from expiryd.core.duration import format_duration, parse_duration, parse_setting, say_left
 from expiryd.core.grouping import GroupBy
 from expiryd.core.ladder import Share, parse_lead
 from expiryd.core.model import (
@@ -148,7 +148,7 @@ def _duration(value: object) -> object:
         return value
     if not isinstance(value, str):
         raise ValueError("write a duration such as 90s, 15m, 2h, 7d or 2w")
-    return parse_duration(value)
+    return parse_setting(value)
 
 
 def _lead(value: object) -> object:

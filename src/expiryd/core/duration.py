@@ -12,6 +12,7 @@ _UNITS = {
     "m": timedelta(minutes=1),
     "s": timedelta(seconds=1),
 }
+_LONGEST_SETTING = timedelta(days=365_000)
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([wdhms])")
 _WHOLE = re.compile(rf"-?(?:\s*{_PART.pattern})+")
 _SAID = (
@@ -33,6 +34,14 @@ def parse_duration(text: str) -> timedelta:
         return -span if compact.startswith("-") else span
     except OverflowError:
         raise ValueError("this duration is longer than any calendar") from None
+
+
+def parse_setting(text: str) -> timedelta:
+    """A duration that can be added to any day of today, and taken from it. Raises ValueError."""
+    span = parse_duration(text)
+    if abs(span) > _LONGEST_SETTING:
+        raise ValueError("this duration is longer than a thousand years")
+    return span
 
 
 def format_duration(span: timedelta) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from expiryd.core.duration import parse_duration
+from expiryd.core.duration import parse_setting
 
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(hours=1)
@@ -26,7 +26,7 @@ class Rate:
     def parse(cls, text: str) -> Rate:
         """`1/1s`, `20/10m`. Raises ValueError for anything else."""
         written = re.fullmatch(r"([0-9]{1,9})/(.+)", text.strip())
-        rate = cls(int(written[1]), parse_duration(written[2])) if written else None
+        rate = cls(int(written[1]), parse_setting(written[2])) if written else None
         if rate is None or rate.count < 1 or rate.per <= timedelta(0):
             raise ValueError('write a rate such as "1/1s" or "20/10m"')
         return rate

@@ -405,6 +405,8 @@ def test_every_error_is_told_at_once_across_sections_and_plugins(tmp_path: Path)
         ('policy.working_days = { country = "DE", subdivision = "QQ" }', "policy.working_days", "subdivision QQ"),
         ('policy.working_days.subdivision = "BY"', "policy.working_days", "needs its country"),
         ('policy.at = [{ window = "night", critical = "1d" }]', "policy.at[0].window", "no such window"),
+        ('policy.group_wait = "9999999d"', "policy.group_wait", "longer than a thousand years"),
+        ('policy.storm.total = "20/9999999d"', "policy.storm.total", "longer than a thousand years"),
         ('kinds.certificate.critical = "0d"', "kinds.certificate.critical", "must be more than 0s"),
         ('categories.a.ladder = "30d"', "categories.a.ladder", "must be a list"),
         ('daemon.database = "mysql://h/d"', "daemon.database", "postgresql://user@host/name"),
