@@ -43,7 +43,7 @@ def performance(daemon: Daemon, outbox: Outbox | None) -> dict[str, dict[str, An
     complete = total("expiryd_collector_looks_total", outcome=Outcome.COMPLETE.value)
     sent, delivered = total("expiryd_notifications_total"), total("expiryd_notifications_total", outcome="delivered")
     counts: Mapping[tuple[str, Fate], int] = outbox.counts if outbox else {}
-    oldest = (daemon.clock.now() - outbox.oldest).total_seconds() if outbox and outbox.oldest else None
+    waited = (daemon.clock.now() - outbox.oldest).total_seconds() if outbox and outbox.oldest else None
     took = total("expiryd_collector_duration_seconds_sum")
     return {
         "executionMetrics": {
@@ -68,7 +68,7 @@ def performance(daemon: Daemon, outbox: Outbox | None) -> dict[str, dict[str, An
             "deliverySuccessRate": _share(delivered, sent),
             "parcelsOwed": sum(n for (_, fate), n in counts.items() if fate in OWED) if outbox else None,
             "parcelsDead": sum(n for (_, fate), n in counts.items() if fate is Fate.DEAD) if outbox else None,
-            "oldestOwedSeconds": oldest,
+            "oldestOwedSeconds": None if waited is None else max(waited, 0.0),  # what is held counts from its release
         },
     }
 

@@ -14,6 +14,8 @@ from tests.web import Asker, asking
 
 from expiryd.api import AuthError, CollectError, PermanentError, TransientError
 from expiryd.config.errors import ConfigError, ConfigProblem
+from expiryd.core.matching import EVERYTHING
+from expiryd.core.silencing import Silence
 from expiryd.engine.daemon import STALE
 from expiryd.store.port import Outbox, StoreError
 
@@ -161,6 +163,16 @@ async def test_what_is_owed_for_long_is_a_warning(asker: Asker) -> None:
     assert named(await asker.get("/health"), "outbox")["message"] == "parcels owed: 2"
     await asker.rig.clock.advance(timedelta(minutes=16))
     assert "the oldest for 16m" in named(await asker.get("/health", 503), "outbox")["message"]
+
+
+async def test_what_is_held_is_owed_for_no_time_yet(asker: Asker) -> None:
+    rig, now = asker.rig, asker.rig.clock.now()
+    await rig.daemon.silences.add(Silence(EVERYTHING, now, now + 2 * DAY, "ann", "moving house", now))
+    rig.sources["tokens"].shows(expiring("T", now + DAY))
+    await look(asker)
+    await rig.wait(MINUTE)
+    owed = (await asker.get("/health/metrics"))["reliabilityMetrics"]
+    assert (owed["parcelsOwed"], owed["oldestOwedSeconds"]) == (2, 0)
 
 
 async def test_a_failing_store_makes_it_unavailable_and_not_ready(asker: Asker) -> None:
