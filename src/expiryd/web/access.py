@@ -70,7 +70,8 @@ class Access:
         if not self._tokens:
             if right is Right.READ:
                 return Problem(403, f"without tokens only this machine itself may read: {_HOW_TO_READ}")
-            return Problem(403, f"without tokens nobody may change anything over TCP: {_HOW_TO_WRITE}")
+            barred = "change anything" if right is Right.ACT else "read the audit trail"
+            return Problem(403, f"without tokens nobody may {barred} over TCP: {_HOW_TO_WRITE}")
         if caller is ANYBODY:
             challenge = {"WWW-Authenticate": 'Bearer realm="expiryd"'}
             return Problem(401, "send `Authorization: Bearer TOKEN` with a token of [http.tokens]", challenge)

@@ -122,6 +122,8 @@ async def test_without_tokens_this_machine_may_read_but_nobody_may_act(bare: Ask
     said = await bare.post(ACTING, 403)
     assert "[http.tokens.NAME]" in said["error"]
     assert "unix socket" in said["error"]
+    assert "nobody may change anything" in said["error"]
+    assert "nobody may read the audit trail" in (await bare.get("/api/v1/audit", 403))["error"]
 
 
 @pytest.mark.parametrize(
