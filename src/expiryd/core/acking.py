@@ -40,7 +40,7 @@ def set_back(ack: Ack, now: datetime, by: timedelta) -> Ack:
 
 def say_ack(ack: Ack) -> str:
     """`ann, until 2026-12-01 00:00 UTC: ticket 4711`"""
-    end = f", until {say_time(ack.until)}" if ack.until else ", until it is renewed" if ack.until_renewed else ""
+    end = f", until {say_time(ack.until)}" if ack.until else ", until it is over" if ack.until_renewed else ""
     return f"{ack.actor}{end}: {ack.reason}"
 
 

@@ -67,7 +67,7 @@ def headline(event: Event, now: datetime) -> str:
     """One sentence without its badge."""
     title, end = plain(event.title), _end(event, now)
     if event.kind is EventKind.VANISHED:
-        return f"{title} is gone: {plain(event.detail)}{_last_known(event, now)}"
+        return f"{title} is gone" + (f": {plain(event.detail)}" if event.detail else "") + _last_known(event, now)
     if event.kind is EventKind.RENEWED:
         return f"{title} is {plain(event.detail)}" if _is_replaced(event) else f"{title} is renewed, {end}"
     if event.kind is EventKind.ACKNOWLEDGED:
@@ -89,6 +89,7 @@ def facts(event: Event) -> list[tuple[str, str]]:
     traits, dated = event.traits, event.aspect in (EXPIRY, BLIND) and event.expires_at is not None
     rows = [
         ("News", _news(event)),
+        ("Matter", _matter(event) if event.kind is EventKind.ACKNOWLEDGED else ""),
         ("Do", "" if _needs_nobody(event) else action(event.severity, event.aspect)),
         ("Owner", traits.owner),
         ("Runbook", traits.runbook),
@@ -121,6 +122,12 @@ def _news(event: Event) -> str:
         EventKind.RESOLVED: event.detail if event.aspect == EXPIRY else "",
     }.get(event.kind, "")
     return ", ".join(filter(None, (said, _rung(event.rung))))
+
+
+def _matter(event: Event) -> str:
+    """What it is about, where the headline tells who has it: `critical expiry, 2026-11-24 09:00 UTC`."""
+    end = say_time(event.expires_at) if event.aspect == EXPIRY and event.expires_at else ""
+    return ", ".join(filter(None, (f"{event.severity.word} {event.aspect}", end)))
 
 
 def _rung(label: str) -> str:

@@ -45,6 +45,7 @@ def test_the_message_says_who_has_what_in_hand() -> None:
     assert step is not None
     wording = render(step.events, NOW)
     assert wording.subject == "ACKNOWLEDGED: token T is in hand: ann: ticket 4711"
+    assert "    Matter: critical expiry, 2026-11-24 09:00 UTC" in wording.text
     assert "Do:" not in wording.text
 
 
@@ -77,7 +78,7 @@ def test_a_matter_that_is_not_open_cannot_be_taken() -> None:
     [
         (ACK, "ann: ticket 4711"),
         (replace(ACK, until=NOW), "ann, until 2026-11-21 09:00 UTC: ticket 4711"),
-        (replace(ACK, until_renewed=True), "ann, until it is renewed: ticket 4711"),
+        (replace(ACK, until_renewed=True), "ann, until it is over: ticket 4711"),
     ],
 )
 def test_an_acknowledgement_says_who_until_when_and_why(ack: Ack, said: str) -> None:
