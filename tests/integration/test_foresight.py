@@ -123,3 +123,17 @@ def test_notify_render_uses_the_templates_of_a_real_send(lived: Desk) -> None:
     assert "Subject: WARNING: bob expires" in told
     assert "nothing has happened" in lived.types("notify", "render", "--item", "people/nobody", code=2)
     assert "there are: oncall, chat" in lived.types("notify", "render", "--notifier", "nobody", code=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("blind", "BLIND  DEPLOY_TOKEN could not be looked at"),
+        ("vanished", "VANISHED  DEPLOY_TOKEN is gone: no longer found"),
+        ("rung", "News: 3d before its end"),
+        ("eased", "News: better, was critical"),
+        ("acknowledged", "ACKNOWLEDGED  DEPLOY_TOKEN is in hand: ann: ticket 4711"),
+    ],
+)
+def test_notify_render_makes_up_an_event_of_the_kind_that_is_asked_for(desk: Desk, kind: str, says: str) -> None:
+    assert says in desk.types("notify", "render", "--notifier", "chat", "--event", kind)

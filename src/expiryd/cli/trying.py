@@ -15,7 +15,7 @@ from expiryd.cli.exits import Exit, Stop, harmless
 from expiryd.cli.explaining import route_lines
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
-from expiryd.core.model import Basis, Event, EventKind, Severity
+from expiryd.core.model import BLIND, Basis, Event, EventKind, Severity
 from expiryd.core.wording import plain
 
 
@@ -117,7 +117,7 @@ def render(outset: Outset, notifier: str | None, kind: str, item: str | None, ht
     for line in message.text.splitlines():
         print(harmless(line))
     if html is not None:
-        html.write_text(message.html)
+        html.write_text(message.html, encoding="utf-8")
     if wrong is not None:
         raise Stop(Exit.ERROR, wrong.detail)
     return Exit.OK
@@ -128,4 +128,26 @@ def _sample(kind: EventKind, moment: datetime) -> Event:
 
     said = ("severity=critical", f"event={kind}", "item=sample/DEPLOY_TOKEN", "kind=token", "owner=platform")
     made = imagine(said, moment)
-    return replace(made, title="DEPLOY_TOKEN", expires_at=moment + timedelta(days=3), basis=Basis.TYPED)
+    sample = replace(made, title="DEPLOY_TOKEN", expires_at=moment + timedelta(days=3), basis=Basis.TYPED)
+    return replace(sample, **_like(kind, moment))
+
+
+def _like(kind: EventKind, moment: datetime) -> dict[str, Any]:
+    """What a real event of this kind says besides."""
+    likes: dict[EventKind, dict[str, Any]] = {
+        EventKind.WORSENED: {"before": Severity.WARNING, "rung": "7d"},
+        EventKind.RUNG: {"before": Severity.CRITICAL, "rung": "3d"},
+        EventKind.REPEATED: {"before": Severity.CRITICAL},
+        EventKind.ESCALATED: {"before": Severity.CRITICAL},
+        EventKind.EASED: {"severity": Severity.WARNING, "before": Severity.CRITICAL},
+        EventKind.RENEWED: {
+            "expires_at": moment + timedelta(days=90),
+            "detail": "renewed 4 days after the first notice",
+        },
+        EventKind.RESOLVED: {"aspect": "placeholder"},
+        EventKind.VANISHED: {"detail": "no longer found by a complete look"},
+        EventKind.BLIND: {"aspect": BLIND, "detail": "connection refused"},
+        EventKind.SIGHTED: {"aspect": BLIND},
+        EventKind.ACKNOWLEDGED: {"before": Severity.CRITICAL, "detail": "ann: ticket 4711"},
+    }
+    return likes.get(kind, {})
