@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +17,7 @@ from expiryd.core.routing import Trial, trials
 from expiryd.core.rules import Rules
 from expiryd.core.view import alert_row, event_row, item_row, rfc3339, silence_row
 from expiryd.engine.simulation import Simulation
-from expiryd.foresight import imagined
+from expiryd.foresight import imagined, items_meant
 from expiryd.store.port import EventRecord
 
 _PAGE = 1000
@@ -34,7 +33,7 @@ async def explain(config: Config, environ: Mapping[str, str], asked: str, now: d
     Raises StoreError, SecretError, or ValueError when a part of the config cannot be built.
     """
     async with imagined(config, environ, now) as life:
-        meant = _meant(life, asked)
+        meant = items_meant(life, asked)
         if len(meant) != 1:
             return [{"item": state.id} for state in meant]
         state = meant[0]
@@ -51,34 +50,17 @@ async def explain(config: Config, environ: Mapping[str, str], asked: str, now: d
         return [row]
 
 
-async def newest(config: Config, environ: Mapping[str, str], asked: str, now: datetime) -> Event | None:
-    """What happened last to the one item that is meant. Raises as `explain`."""
+async def newest(
+    config: Config, environ: Mapping[str, str], asked: str, now: datetime
+) -> tuple[Sequence[ItemId], Event | None]:
+    """The items that are meant, and what happened last to it when it is one. Raises as `explain`."""
     async with imagined(config, environ, now) as life:
-        meant = _meant(life, asked)
+        meant = items_meant(life, asked)
         history = await _history(life, meant[0].id) if len(meant) == 1 else []
-        return history[0].event if history else None
+        return [state.id for state in meant], history[0].event if history else None
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _meant(life: Simulation, asked: str) -> list[ItemState]:
-    """From the strictest to the most generous reading."""
-    ledger = life.daemon.ledger
-    if (exact := ledger.get(ItemId(asked))) is not None:
-        return [exact]
-    states = [state for state in ledger.all() if not state.is_own]
-    for fits in _WAYS:
-        if found := [state for state in states if fits(state, asked)]:
-            return found
-    return []
-
-
-_WAYS: tuple[Callable[[ItemState, str], bool], ...] = (
-    lambda state, asked: asked in (state.observation.id, state.observation.title),
-    lambda state, asked: fnmatchcase(state.id, asked),
-    lambda state, asked: asked.casefold() in f"{state.id}\n{state.observation.title}".casefold(),
-)
 
 
 def _state(life: Simulation, config: Config, state: ItemState, now: datetime) -> Row:

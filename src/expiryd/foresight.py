@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from expiryd.api import Secret, SecretError, SecretRef, Tools
 from expiryd.app import database_url
 from expiryd.config.model import Config
+from expiryd.core.model import ItemId, ItemState
 from expiryd.engine.client import open_client
 from expiryd.engine.simulation import Mute, Simulation, Telling, VirtualClock, grain_for, simulate
 from expiryd.secrets import KEY_BYTES, Fingerprint, Secrets
@@ -25,13 +27,17 @@ MOST_DAYS = 400
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What would be told from `start` to `until` when only time changes. `grain`: how finely it was taken."""
+    """What would be told from `start` to `until` when only time changes. `grain`: how finely it was taken.
+
+    `meant` says which items each text means that was asked for.
+    """
 
     start: datetime
     until: datetime
     tellings: tuple[Telling, ...]
     items: int
     grain: timedelta
+    meant: Mapping[str, Sequence[ItemId]]
 
 
 @asynccontextmanager
@@ -40,8 +46,7 @@ async def imagined(config: Config, environ: Mapping[str, str], start: datetime) 
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="expiryd-forecast-")))
         file = directory / "expiryd.db"
-        if config.daemon.database is not None or (config.daemon.state_dir / "expiryd.db").exists():
-            await copy_state(await database_url(config, Secrets(environ)), file)
+        await copy_state(await database_url(config, Secrets(environ)), file)
         store = SqlStore(sqlite_url(file), private=True)
         await store.open()
         stack.push_async_callback(store.aclose)
@@ -62,14 +67,36 @@ async def imagined(config: Config, environ: Mapping[str, str], start: datetime) 
         yield await stack.enter_async_context(simulate(config, store, tools_for, start))
 
 
-async def foresee(config: Config, environ: Mapping[str, str], start: datetime, days: int) -> Forecast:
+async def foresee(
+    config: Config, environ: Mapping[str, str], start: datetime, days: int, asked: Sequence[str] = ()
+) -> Forecast:
     """All that would be told in so many days. Raises StoreError, SecretError, or ValueError from a part's building."""
     until = start + timedelta(days=days)
     async with imagined(config, environ, start) as life:
         items = len(life.daemon.ledger)
+        meant = {text: [state.id for state in items_meant(life, text)] for text in asked}
         life.grain = grain_for(items)
         await life.run(until)
-        return Forecast(start, until, tuple(life.tellings), items, life.grain)
+        return Forecast(start, until, tuple(life.tellings), items, life.grain, meant)
+
+
+def items_meant(life: Simulation, asked: str) -> list[ItemState]:
+    """Those that are called so, by the strictest reading that finds any: an id, a title, a glob, a part of them."""
+    ledger = life.daemon.ledger
+    if (exact := ledger.get(ItemId(asked))) is not None:
+        return [exact]
+    states = [state for state in ledger.all() if not state.is_own]
+    for fits in _WAYS:
+        if found := [state for state in states if fits(state, asked)]:
+            return found
+    return []
+
+
+_WAYS: tuple[Callable[[ItemState, str], bool], ...] = (
+    lambda state, asked: asked in (state.observation.id, state.observation.title),
+    lambda state, asked: fnmatchcase(state.id, asked),
+    lambda state, asked: asked.casefold() in f"{state.id}\n{state.observation.title}".casefold(),
+)
 
 
 async def _no_secret(_: SecretRef) -> Secret:

@@ -99,6 +99,24 @@ def test_forecast_lists_what_is_to_come_and_refuses_an_unknown_notifier(lived: D
     assert "there are: oncall, chat" in lived.types("forecast", "--notifier", "nobody", code=2)
 
 
+@pytest.mark.parametrize("item", ["people/bob", "bob", "people/b*"])
+def test_forecast_takes_an_item_as_explain_does(lived: Desk, item: str) -> None:
+    rows = json.loads(lived.types("forecast", "--days", "12", "--item", item, "--json"))
+    assert {about["item"] for row in rows for about in row["about"]} == {"people/bob"}
+
+
+def test_forecast_of_an_item_that_is_not_there_is_no_good_news(lived: Desk) -> None:
+    assert "no item is called 'nobody'" in lived.types("forecast", "--item", "bob", "--item", "nobody", code=2)
+
+
+@pytest.mark.parametrize(
+    "verb", ["forecast", "explain bob", "whatif --set policy.critical=5d", "notify render --item x"]
+)
+def test_without_a_state_there_is_nothing_to_look_ahead_from(desk: Desk, verb: str) -> None:
+    said = desk.types(*verb.split(), code=1)
+    assert "is not there: check daemon.state_dir; the daemon makes it when it starts" in said
+
+
 def test_whatif_tells_what_other_rules_would_change(lived: Desk) -> None:
     rows = json.loads(lived.types("whatif", "--set", "policy.critical=2d", "--days", "12", "--format", "json"))
     assert ("later", "people/bob", "critical") in {(row["change"], row["item"], row["severity"]) for row in rows}
@@ -123,6 +141,7 @@ def test_notify_render_uses_the_templates_of_a_real_send(lived: Desk) -> None:
     assert "Subject: WARNING: bob expires" in told
     assert "nothing has happened" in lived.types("notify", "render", "--item", "people/nobody", code=2)
     assert "there are: oncall, chat" in lived.types("notify", "render", "--notifier", "nobody", code=2)
+    assert "means 2 items" in lived.types("notify", "render", "--item", "people/*", code=2)
 
 
 @pytest.mark.parametrize(

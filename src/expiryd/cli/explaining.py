@@ -54,18 +54,23 @@ def explain(outset: Outset, item: str, days: int, *, format: str, as_json: bool,
         found = asyncio.run(explained(outset.config(), outset.environ, item, moment, days))
     except ValueError as problem:
         raise Stop(Exit.CONFIG, str(problem)) from None
-    if not found:
-        raise Stop(Exit.NOT_FOUND, f"no item is called {item!r}; `expiryd items` lists them")
-    if len(found) > 1:
-        names = [f"    {plain(row['item'])}" for row in found[:_MOST_NAMED]]
-        more = [f"    … and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else []
-        raise Stop(Exit.NOT_FOUND, f"{plain(item)} means {len(found)} items; which one?", *names, *more)
+    refuse_unclear(item, [row["item"] for row in found])
     row = found[0]
     if screen.format is Format.JSON:
         screen.rows(row, ())  # type: ignore[arg-type]  # one object, as `status` prints it
         return Exit.OK
     _print(row, moment, days, screen)
     return Exit.OK
+
+
+def refuse_unclear(item: str, meant: Sequence[str]) -> None:
+    """Raises Stop when that means no item, or several."""
+    if not meant:
+        raise Stop(Exit.NOT_FOUND, f"no item is called {item!r}; `expiryd items` lists them")
+    if len(meant) > 1:
+        names = [f"    {plain(name)}" for name in meant[:_MOST_NAMED]]
+        more = [f"    … and {len(meant) - _MOST_NAMED} more"] if len(meant) > _MOST_NAMED else []
+        raise Stop(Exit.NOT_FOUND, f"{plain(item)} means {len(meant)} items; which one?", *names, *more)
 
 
 def _print(row: Row, moment: datetime, days: int, screen: Screen) -> None:

@@ -14,6 +14,7 @@ from expiryd.cli.asking import count_of, now
 from expiryd.cli.checks import formats
 from expiryd.cli.columns import Column, Row, minute
 from expiryd.cli.exits import Exit, Stop, say
+from expiryd.cli.explaining import refuse_unclear
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Progress, Screen
@@ -48,7 +49,9 @@ _SHIFTS = (
 @click.command()
 @days
 @click.option("--notifier", multiple=True, metavar="NAME", help="Only what this one hears (repeatable).")
-@click.option("--item", multiple=True, metavar="ITEM", help="Only what is about this item (repeatable).")
+@click.option(
+    "--item", multiple=True, metavar="ITEM", help="Only what is about this item: id, part or glob (repeatable)."
+)
 @formats
 @click.pass_obj
 def forecast(outset: Outset, days: int, notifier: tuple[str, ...], item: tuple[str, ...], screen: Screen) -> int:
@@ -58,12 +61,16 @@ def forecast(outset: Outset, days: int, notifier: tuple[str, ...], item: tuple[s
     """
     config = outset.config()
     _refuse_unknown(notifier, config)
-    found = _foresee(config, outset, days, now(), screen)
+    found = _foresee(config, outset, days, now(), screen, items=item)
+    for name in item:
+        if not found.meant[name]:
+            refuse_unclear(name, ())
+    about = {id for ids in found.meant.values() for id in ids}
     rows = [
         telling_row(one.at, one.notifier, one.message.subject, one.message.events, sum(one.message.beyond.values()))
         for one in found.tellings
         if (not notifier or one.notifier in notifier)
-        and (not item or any(event.item in item for event in one.message.events))
+        and (not item or any(event.item in about for event in one.message.events))
     ]
     screen.rows(rows, _MESSAGES)
     if screen.format is Format.TABLE:
@@ -102,7 +109,9 @@ def whatif(outset: Outset, said: tuple[str, ...], days: int, screen: Screen) -> 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _foresee(config: Config, outset: Outset, days: int, start: datetime, screen: Screen) -> Forecast:
+def _foresee(
+    config: Config, outset: Outset, days: int, start: datetime, screen: Screen, *, items: Sequence[str] = ()
+) -> Forecast:
     import asyncio
 
     import_structlog_alone()
@@ -111,7 +120,7 @@ def _foresee(config: Config, outset: Outset, days: int, start: datetime, screen:
     progress = Progress(ci=screen.ci)
     progress.tell(f"living through {count_of(days, 'day')}")
     try:
-        return asyncio.run(foresee(config, outset.environ, start, days))
+        return asyncio.run(foresee(config, outset.environ, start, days, items))
     except ValueError as problem:
         raise Stop(Exit.CONFIG, str(problem)) from None
     finally:

@@ -12,7 +12,7 @@ import click
 
 from expiryd.cli.asking import now
 from expiryd.cli.exits import Exit, Stop, harmless
-from expiryd.cli.explaining import route_lines
+from expiryd.cli.explaining import refuse_unclear, route_lines
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
 from expiryd.core.model import BLIND, Basis, Event, EventKind, Severity
@@ -90,9 +90,11 @@ def render(outset: Outset, notifier: str | None, kind: str, item: str | None, ht
     if notifier and notifier not in config.notifiers:
         there = ", ".join(config.notifiers) or "none"
         raise Stop(Exit.NOT_FOUND, f"no notifier is called {notifier}; there are: {there}")
-    event = (
-        _sample(EventKind(kind), moment) if item is None else asyncio.run(newest(config, outset.environ, item, moment))
-    )
+    event: Event | None = _sample(EventKind(kind), moment)
+    if item is not None:
+        meant, event = asyncio.run(newest(config, outset.environ, item, moment))
+        if len(meant) > 1:
+            refuse_unclear(item, meant)
     if event is None:
         raise Stop(
             Exit.NOT_FOUND, f"nothing has happened to {item!r} as far as it is kept; `expiryd events` lists what has"
