@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from expiryd.cli.exits import Exit, Stop
+
 if TYPE_CHECKING:
     from expiryd.config.model import Config
 
@@ -61,9 +63,15 @@ class Outset:
 
     @property
     def socket(self) -> Path:
-        """Where the running daemon listens."""
-        said = self.daemon("state_dir") or _usual_state_dir()
-        return self.paths[0].resolve().parent / said / SOCKET_NAME
+        """Where the running daemon listens.
+
+        Raises Stop when a file that was named is not there: a mistyped name must not reach another daemon.
+        """
+        said = self.daemon("state_dir")
+        named = self.given or (self.paths if self.environ.get("EXPIRYD_CONFIG") else ())
+        if said is None and (missing := [path for path in named if not path.exists()]):
+            raise Stop(Exit.CONFIG, *(f"{path}: cannot be read: No such file or directory" for path in missing))
+        return self.paths[0].resolve().parent / (said or _usual_state_dir()) / SOCKET_NAME
 
     def _files(self) -> Iterator[Path]:
         """In the order in which later ones win, as in `expiryd.config.load`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from expiryd.cli.exits import Exit, Stop
 from expiryd.cli.place import Outset
 
 
@@ -29,8 +31,19 @@ def test_without_a_word_it_is_where_it_is_by_default(tmp_path: Path, text: str) 
     assert outset(tmp_path, text).socket == Path("/var/lib/expiryd/expiryd.sock")
 
 
-def test_a_file_that_is_not_there_leaves_the_default(tmp_path: Path) -> None:
-    assert Outset((tmp_path / "none.toml",), {}).socket == Path("/var/lib/expiryd/expiryd.sock")
+def test_without_any_file_it_is_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Outset((), {}).socket == Path("/var/lib/expiryd/expiryd.sock")
+
+
+def test_a_named_file_that_is_not_there_leads_to_no_other_daemon(tmp_path: Path) -> None:
+    mistyped = tmp_path / "none.toml"
+    for there in (Outset((mistyped,), {}), Outset((), {"EXPIRYD_CONFIG": str(mistyped)})):
+        with pytest.raises(Stop, match=re.escape(f"{mistyped}: cannot be read: No such file")) as stopped:
+            _ = there.socket
+        assert stopped.value.code is Exit.CONFIG
+    environ = {"EXPIRYD_DAEMON__STATE_DIR": "/srv/state"}
+    assert Outset((mistyped,), environ).socket == Path("/srv/state/expiryd.sock")
 
 
 def test_a_relative_directory_is_meant_beside_the_first_file(tmp_path: Path) -> None:
