@@ -201,6 +201,7 @@ def test_a_placeholder_a_missing_end_and_no_end_are_told_apart(place: Place) -> 
         (["chek"], 64),
         (["--nope"], 64),
         (["notify", "tset"], 64),
+        (["silence"], 64),
         (["status"], 1),
     ],
 )
@@ -216,6 +217,8 @@ def test_every_outcome_has_its_exit_code_and_every_error_its_line(
 def test_a_slip_of_the_pen_is_told_what_was_meant(place: Place) -> None:
     assert "did you mean check?" in place.run("chek").stderr
     assert "did you mean SOON?" in place.run("check", "SOONE").stderr
+    silence = place.run("silence").stderr
+    assert silence == "expiryd: say what to do: add, list, expire; see `expiryd silence --help`\n"
 
 
 def test_without_a_verb_the_help_is_printed(place: Place) -> None:

@@ -97,7 +97,7 @@ def call(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(code) if isinstance(code, int) else Exit.OK
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "expiryd"
-        say(f"{error.format_message().rstrip('.')}; see `{path} --help`")
+        say(f"{_what_is_wrong(error)}; see `{path} --help`")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
@@ -109,6 +109,12 @@ def call(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         for line in stop.lines:
             _tell(line, stop.code)
         return stop.code
+
+
+def _what_is_wrong(error: click.UsageError) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(error.ctx.command, click.Group):
+        return f"say what to do: {', '.join(error.ctx.command.commands)}"
+    return error.format_message().rstrip(".")
 
 
 def _tell(text: str, code: Exit) -> None:
