@@ -440,8 +440,17 @@ def test_lists_are_filtered_and_limited(running: Place) -> None:
     assert {row["item"] for row in running.rows("alerts", "--collector", "people")} == {"people/=cmd()|x"}
     events = running.rows("events", "--severity", "expired", "--owner", "team-ci")
     assert [row["item"] for row in events] == ["tokens/TYPED"]
-    assert running.rows("events", "--collector", "nope") == []
+    assert running.rows("events", "--collector", "expiryd") == []
     assert running.run("items", "--owner", "nobody").stdout == "0 items\n"
+    assert running.run("items", "--limit", "2").stdout.endswith("\n2 items: 2 expired; there are more than --limit\n")
+    assert "more" not in running.run("items", "--limit", "11").stdout
+
+
+@pytest.mark.parametrize("verb", ["items", "alerts", "events"])
+def test_a_mistyped_collector_is_not_one_of_which_nothing_is_wrong(running: Place, verb: str) -> None:
+    done = running.run(verb, "--collector", "tokens", "--collector", "nope")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "expiryd: no collector is called nope; there are: people, tokens\n"
 
 
 def test_a_look_is_taken_now_and_its_end_is_waited_for(running: Place) -> None:

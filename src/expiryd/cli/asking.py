@@ -16,7 +16,7 @@ from expiryd.cli.exits import Exit, Stop, say
 from expiryd.cli.line import Answer, Line
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Screen
-from expiryd.core.model import collector_of
+from expiryd.core.model import SELF, collector_of
 from expiryd.core.wording import plain
 
 LONG = 600.0
@@ -40,9 +40,12 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_obj
 def items(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -> int:
     """List what the running daemon watches, worst first."""
-    rows = list(islice(Line(outset.socket).pages("/api/v1/items", _query(asked, limit)), limit))
+    line = Line(outset.socket)
+    pages = line.pages("/api/v1/items", _query(asked, limit))
+    rows = list(islice(pages, limit))
+    _refuse_unknown(line, asked, rows)
     screen.rows(rows, of_items(now()))
-    _count(screen, rows, "item")
+    _count(screen, rows, "item", pages)
     return Exit.OK
 
 
@@ -51,9 +54,12 @@ def items(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) ->
 @click.pass_obj
 def alerts(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -> int:
     """List the open alerts of the running daemon, worst first; `owed` ones wait to be told."""
-    rows = list(islice(Line(outset.socket).pages("/api/v1/alerts", _query(asked, limit)), limit))
+    line = Line(outset.socket)
+    pages = line.pages("/api/v1/alerts", _query(asked, limit))
+    rows = list(islice(pages, limit))
+    _refuse_unknown(line, asked, rows)
     screen.rows(rows, of_alerts(now()))
-    _count(screen, rows, "open alert")
+    _count(screen, rows, "open alert", pages)
     return Exit.OK
 
 
@@ -64,8 +70,10 @@ def events(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -
     """List what happened, newest first, and who was told. 100 unless --limit says otherwise."""
     limit = limit or 100
     unfiltered = not any(asked.values())
-    pages = Line(outset.socket).pages("/api/v1/events", _query({}, limit if unfiltered else None), turn="before")
+    line = Line(outset.socket)
+    pages = line.pages("/api/v1/events", _query({}, limit if unfiltered else None), turn="before")
     rows = list(islice(_matching(pages, asked), limit))
+    _refuse_unknown(line, asked, rows)
     screen.rows(rows, EVENTS)
     if screen.format is Format.TABLE and not rows:
         screen.print("no events")
@@ -183,13 +191,24 @@ def _matching(rows: Iterable[Row], asked: dict[str, Any]) -> Iterator[Row]:
             yield row
 
 
-def _count(screen: Screen, rows: list[Row], noun: str) -> None:
+def _refuse_unknown(line: Line, asked: dict[str, Any], rows: list[Row]) -> None:
+    """A mistyped collector would else be one of which nothing is ever wrong."""
+    wanted = set(asked["collector"]) - {collector_of(row["item"]) for row in rows}
+    if not wanted:
+        return
+    there = [one["name"] for one in line.get("/api/v1/collectors")["collectors"]]
+    for name in sorted(wanted - {*there, SELF}):
+        raise Stop(Exit.NOT_FOUND, f"no collector is called {name}; there are: {', '.join(there) or 'none'}")
+
+
+def _count(screen: Screen, rows: list[Row], noun: str, rest: Iterator[Row]) -> None:
     if screen.format is not Format.TABLE:
         return
     if rows:
         screen.print("")
     counts = f": {tally(row['severity'] for row in rows)}" if rows else ""
-    screen.print(f"{count_of(len(rows), noun)}{counts}")
+    left_out = "; there are more than --limit" if next(rest, None) is not None else ""
+    screen.print(f"{count_of(len(rows), noun)}{counts}{left_out}")
 
 
 def _counts(told: dict[str, Any]) -> str:
