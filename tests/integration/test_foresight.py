@@ -88,6 +88,13 @@ def test_explain_has_one_item_on_one_page(lived: Desk) -> None:
     assert row["item"] == "people/bob"
 
 
+def test_what_comes_next_is_one_line_for_all_who_hear_it(lived: Desk) -> None:
+    lived.config.write_text(CONFIG.replace("[[routes]]", "[[routes]]\nevents = 'vanished'"))
+    page = lived.types("explain", "bob", "--days", "8", "--ci")
+    (line,) = [line for line in page.splitlines() if "worsened critical expiry" in line]
+    assert line.endswith("  worsened critical expiry at 7d: oncall, chat")
+
+
 def test_explain_of_what_is_not_there_or_means_many_is_not_found(lived: Desk) -> None:
     assert "no item is called 'nobody'" in lived.types("explain", "nobody", code=2)
     assert "means 2 items" in lived.types("explain", "people/*", code=2)

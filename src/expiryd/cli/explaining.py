@@ -122,7 +122,8 @@ def _rules(row: Row) -> Iterator[str]:
         means = f" = {one['means']}" if one.get("means") not in (None, one["said"]) else ""
         at = f"from {minute(one['at'])} UTC" if one["at"] else ""
         why = f" ({one['because']})" if one["because"] else ""
-        yield f"{one['name']:<9} {one['said'] + means:<12} {at:<26} {_from(one['from'])}{why}".rstrip()
+        when = f"{one['said'] + means:<12} {at}"
+        yield f"{one['name']:<9} {when:<39} {_from(one['from'])}{why}".rstrip()
 
 
 def _from(source: str) -> str:
@@ -182,9 +183,12 @@ def _history(row: Row) -> Iterator[str]:
 def _next(row: Row) -> Iterator[str]:
     if not row["next"]:
         yield "nothing"
+    told: dict[tuple[str, str], list[str]] = {}
     for one in row["next"]:
         about = ", ".join(dict.fromkeys(_event(event) for event in one["about"]))
-        yield f"{minute(one['at'])}  {one['notifier']}: {about}"
+        told.setdefault((minute(one["at"]), about), []).append(one["notifier"])
+    for (at, about), notifiers in told.items():
+        yield f"{at}  {about}: {', '.join(notifiers)}"
 
 
 def _event(event: Row) -> str:
