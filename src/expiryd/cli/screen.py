@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from expiryd.cli.columns import SHADES, Column, Row
 from expiryd.cli.exits import harmless
@@ -134,8 +135,12 @@ def _cell(value: Any) -> Any:
 
 def _flat(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
-        return [f"{key}={inner}" for key, inner in value.items()]
+        return [f"{key}={_inner(inner)}" for key, inner in value.items()]
     return [one if isinstance(one, str) else ": ".join(str(v) for v in one.values() if v is not None) for one in value]
+
+
+def _inner(value: Any) -> str:
+    return ",".join(_flat(value)) if isinstance(value, Mapping | list) else str(value)
 
 
 def _without_markup(text: str) -> str:
@@ -143,8 +148,16 @@ def _without_markup(text: str) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    padded = ([text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def _width(text: str) -> int:
+    """In columns of a terminal, where most signs of East Asia and emoji take two and accents of their own none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(sign) else 2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def _drawn(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:

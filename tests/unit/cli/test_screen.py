@@ -34,6 +34,8 @@ def test_numbers_stay_numbers_in_csv() -> None:
 def test_lists_and_tables_become_one_cell() -> None:
     text = as_csv([{"findings": [{"code": "a", "severity": "warning", "detail": "x"}], "labels": {"k": "v", "l": "w"}}])
     assert text == "findings,labels\na: warning: x,k=v; l=w\n"
+    text = as_csv([{"matchers": {"severity": ["info", "warning"], "labels": {"env": ["prod"]}}}])
+    assert text == 'matchers\n"severity=info,warning; labels=env=prod"\n'
 
 
 @given(st.text())
@@ -64,6 +66,13 @@ def test_markdown_has_one_line_a_row_and_no_markup_from_a_name() -> None:
 def test_a_pipe_gets_aligned_text_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
     Screen().rows([row("a"), {"severity": "info", "item": "b"}], COLUMNS)
     assert capsys.readouterr().out == "SEVERITY  ITEM\ncritical  a\ninfo      b\n"
+
+
+def test_names_of_any_script_leave_the_columns_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("証明書", "🔑 key", "cle\u0301", "plain")
+    Screen().rows([{"severity": name, "item": "x"} for name in names], COLUMNS)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["SEVERITY  ITEM", "証明書    x", "🔑 key    x", "cle\u0301       x", "plain     x"]
 
 
 def test_columns_without_a_word_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
