@@ -92,7 +92,7 @@ def of_collectors(now: datetime) -> Sequence[Column]:
         Column("TYPE", _text("type")),
         Column("LAST LOOK", lambda row: _since(row["last_look"], now)),
         Column("OUTCOME", lambda row: "looking" if row["looking"] else row["outcome"] or "not yet"),
-        Column("ITEMS", lambda row: "" if row["items"] is None else str(row["items"])),
+        Column("ITEMS", lambda row: "" if row["items"] is None else str(row["items"]), "items:"),
         Column("NEXT (UTC)", lambda row: minute(row["next_look"]), "next:"),
         Column("REASON", _text("reason")),
     )
@@ -107,7 +107,7 @@ def of_notifiers(now: datetime) -> Sequence[Column]:
         Column("NOTIFIER", _text("name")),
         Column("TYPE", _text("type")),
         Column("LAST DELIVERY", lambda row: _since(row["last_delivery"], now)),
-        Column("WAITING", waiting),
+        Column("WAITING", waiting, "waiting:"),
         Column("STATE", lambda row: row["trouble"] or "well"),
         Column("REASON", _text("reason")),
     )

@@ -21,7 +21,7 @@ from expiryd.cli.exits import harmless
 from expiryd.core.wording import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NAMING, _LEAST_COLUMNS, _GAP, _NARROWEST = 1, 3, 2, 50
+_NAMING, _LEAST_COLUMNS, _GAP, _NARROWEST, _SENTENCE = 1, 3, 2, 50, 28
 _MARKUP = re.compile(r"([\\`*\[\]|#~])")
 
 
@@ -174,20 +174,24 @@ def _drawn(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
         for column, texts in zip(columns, zip(*cells, strict=True), strict=True)
     ]
     widths[_NAMING] = min(widths[_NAMING], console.width // 2)
-    kept = len(columns)
-    while kept > _LEAST_COLUMNS and sum(widths[:kept]) + _GAP * (kept - 1) > console.width:
+    kept, naming = len(columns), widths[_NAMING]
+    while kept > _LEAST_COLUMNS and sum(widths[:kept]) + naming - widths[_NAMING] + _GAP * (kept - 1) > console.width:
         kept -= 1
+        # a column for short words is too narrow for the sentences that come below them
+        naming = max(widths[_NAMING], min(_SENTENCE, max(cell_len(_below(columns, line, kept)) for line in cells)))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for number, column in enumerate(columns[:kept]):
         table.add_column(column.title, no_wrap=number != _NAMING, overflow="fold" if number == _NAMING else "ellipsis")
     for line in cells:
         texts = [Text(text, style=SHADES.get(text, "")) for text in line[:kept]]
-        below = [
-            f"{column.word} {text}".lstrip() for column, text in zip(columns[kept:], line[kept:], strict=True) if text
-        ]
-        if below:
-            texts[_NAMING].append("\n" + " · ".join(below), style="dim")
+        if below := _below(columns, line, kept):
+            texts[_NAMING].append("\n" + below, style="dim")
         table.add_row(*texts)
     with console.capture() as drawn:
         console.print(table)
     return drawn.get().removesuffix("\n")
+
+
+def _below(columns: Sequence[Column], line: Sequence[str], kept: int) -> str:
+    pairs = zip(columns[kept:], line[kept:], strict=True)
+    return " · ".join(f"{column.word} {text}".lstrip() for column, text in pairs if text)

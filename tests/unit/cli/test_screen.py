@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,9 @@ from expiryd.cli.screen import Format, Screen, as_csv, as_markdown
 
 EVIL = "\x1b[31mred\x07\u202e|`*"
 COLUMNS = (Column("SEVERITY", lambda row: row["severity"]), Column("ITEM", lambda row: row["item"]))
+
+
+WHY = "cannot read /srv/app/.tokens: there is no such file; create it or correct the path"
 
 
 def row(item: str) -> dict[str, str]:
@@ -73,6 +77,18 @@ def test_names_of_any_script_leave_the_columns_aligned(capsys: pytest.CaptureFix
     Screen().rows([{"severity": name, "item": "x"} for name in names], COLUMNS)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["SEVERITY  ITEM", "証明書    x", "🔑 key    x", "cle\u0301       x", "plain     x"]
+
+
+def test_a_sentence_below_a_short_word_has_room_to_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = (*COLUMNS, *(Column(f"N{n}", lambda _row: "x" * 10) for n in range(4)), Column("WHY", lambda _row: WHY))
+    Screen().rows([row("a")], columns)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[2].split() == ["xxxxxxxxxx", "·", "cannot", "read"]
+    assert {len(line) for line in lines} <= set(range(81))
 
 
 def test_columns_without_a_word_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
