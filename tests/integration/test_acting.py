@@ -174,6 +174,15 @@ async def test_maintenance_silences_everything_and_stop_ends_what_was_begun(desk
     assert (done.code, "no maintenance is under way" in done.err) == (2, True)
 
 
+async def test_what_is_held_is_listed_with_its_reason(desk: Desk) -> None:
+    await desk.good("maintenance", "start", "--for", "2h", "--reason", "new switch")
+    desk.rig.sources["tokens"].shows(expiring("NEW", EPOCH + DAY))
+    await desk.rig.look()
+    await desk.rig.wait(MINUTE)
+    (line,) = [line for line in (await desk.good("events")).splitlines() if "tokens/NEW" in line]
+    assert f"slack (pending: muted: silenced until 2030-01-01 02:01 UTC by {ME}: maintenance: new switch)" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [

@@ -155,7 +155,10 @@ def _finding(finding: Mapping[str, Any]) -> str:
 
 
 def _delivery(one: Mapping[str, Any]) -> str:
-    return one["notifier"] if one["fate"] == "delivered" else f"{one['notifier']} ({one['fate']})"
+    """Who was told; of anybody else what became of it, and why."""
+    if one["fate"] == "delivered":
+        return str(one["notifier"])
+    return f"{one['notifier']} ({': '.join(filter(None, (one['fate'], one['note'])))})"
 
 
 def _left(row: Row, now: datetime) -> str:
