@@ -73,6 +73,17 @@ def test_it_lists_what_happened(config: str, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "nothing on record\n"
 
 
+def test_a_list_of_details_reads_as_words(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def reloaded() -> None:
+        async with Rig(Path(config).parent / "state") as rig:
+            await rig.reload(categories={"cicd": {"owner": "ann"}}, kinds={"token": {"owner": "bob"}})
+            await rig.audit()
+
+    asyncio.run(reloaded())
+    assert ran(config, "--ci", "--action", "config.reloaded") == 0
+    assert capsys.readouterr().out.rstrip().endswith("changed categories.cicd; kinds.token")
+
+
 @pytest.mark.parametrize("name", ["audit-log", "audit-trail"])
 def test_the_older_names_list_it_too(config: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["-c", config, name, "--user", "system", "--action", "look", "--ci"], ENVIRON) == 0

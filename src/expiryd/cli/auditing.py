@@ -201,4 +201,5 @@ def _held(path: Path, secrets: dict[str, tuple[bytes, ...]]) -> list[str]:
 
 
 def _detail(detail: Row) -> str:
-    return ", ".join(f"{key} {value}" for key, value in detail.items() if key not in ("items", "events"))
+    pairs = ((key, "; ".join(map(str, value)) if isinstance(value, list) else value) for key, value in detail.items())
+    return ", ".join(f"{key} {value}" for key, value in pairs if key not in ("items", "events") and value != "")
