@@ -579,10 +579,13 @@ def test_no_line_is_wider_than_the_terminal(place: Place) -> None:
     assert [line for line in lines if len(line) > 100 and "\x1b[K" not in line] == []
 
 
-def test_a_reader_that_has_had_enough_changes_neither_errors_nor_the_verdict(place: Place) -> None:
-    command = f"{COMMAND} -c {place.directory}/expiryd.toml check --fail-on expired | true; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize(("verb", "code"), [("check --fail-on expired", 5), ("notify render", 0), ("routes test", 0)])
+def test_a_reader_that_has_had_enough_changes_neither_errors_nor_the_verdict(
+    place: Place, verb: str, code: int
+) -> None:
+    command = f"{COMMAND} -c {place.directory}/expiryd.toml {verb} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (5, "")
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def _heed_interrupts() -> None:

@@ -15,6 +15,7 @@ from expiryd.cli.exits import Exit, Stop, harmless
 from expiryd.cli.explaining import refuse_unclear, route_lines
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
+from expiryd.cli.screen import Screen
 from expiryd.core.model import BLIND, Basis, Event, EventKind, Severity
 from expiryd.core.wording import plain
 
@@ -41,7 +42,7 @@ def routes_test(outset: Outset, said: tuple[str, ...], as_json: bool) -> int:
     from expiryd.engine.muting import hush_of
     from expiryd.explaining import route_row
 
-    moment, config = now(), outset.config()
+    screen, moment, config = Screen(), now(), outset.config()
     try:
         event = imagine(said, moment)
     except ValueError as problem:
@@ -55,15 +56,15 @@ def routes_test(outset: Outset, said: tuple[str, ...], as_json: bool) -> int:
         until = mute.until.isoformat() if mute and mute.until else None
         told.append({"notifier": name, "held_until": until, "reason": mute.reason if mute else ""})
     if as_json:
-        print(json.dumps({"routes": rows, "hears": told}, indent=2))
+        screen.print(json.dumps({"routes": rows, "hears": told}, indent=2))
         return Exit.OK
     for line in route_lines(rows, list(config.notifiers)):
-        print(harmless(line))
-    print()
+        screen.print(harmless(line))
+    screen.print("")
     for one in told:
-        print(harmless(f"{one['notifier']}: {one['reason'] or 'hears it now'}"))
+        screen.print(harmless(f"{one['notifier']}: {one['reason'] or 'hears it now'}"))
     if not told:
-        print(harmless("nobody would hear of it"))
+        screen.print(harmless("nobody would hear of it"))
     return Exit.OK
 
 
@@ -85,7 +86,7 @@ def render(outset: Outset, notifier: str | None, kind: str, item: str | None, ht
     from expiryd.engine.simulation import Mute
     from expiryd.explaining import newest
 
-    config, moment = outset.config(), now()
+    screen, config, moment = Screen(), outset.config(), now()
     name = notifier or next(iter(config.notifiers), "")
     if notifier and notifier not in config.notifiers:
         there = ", ".join(config.notifiers) or "none"
@@ -114,10 +115,10 @@ def render(outset: Outset, notifier: str | None, kind: str, item: str | None, ht
         events=(event,),
     )
     message, wrong = asyncio.run(reword(message, stationery_of(config.notifiers).get(name), Mute()))
-    print(plain(f"To:      {name or 'nobody: there are no notifiers'}"))
-    print(plain(f"Subject: {message.subject}") + "\n")
+    screen.print(plain(f"To:      {name or 'nobody: there are no notifiers'}"))
+    screen.print(plain(f"Subject: {message.subject}") + "\n")
     for line in message.text.splitlines():
-        print(harmless(line))
+        screen.print(harmless(line))
     if html is not None:
         html.write_text(message.html, encoding="utf-8")
     if wrong is not None:
