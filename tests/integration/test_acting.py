@@ -152,7 +152,7 @@ async def test_a_silence_is_added_listed_and_ended(desk: Desk) -> None:
     assert heading.split() == ["ID", "MATCHES", "UNTIL", "(UTC)", "LEFT", "BY", "REASON"]
     assert row.split()[0] == id_
     assert (ME in row, "moving house" in row, count) == (True, True, "1 silence")
-    assert (await desk.good("silence", "expire", id_)).startswith(f"{id_}: severity=critical severity=expired")
+    assert (await desk.good("silence", "expire", id_)).startswith(f"{id_}: the silence of severity=critical")
     assert await desk.good("silence", "list") == "0 silences\n"
     assert [one["state"] for one in await desk.rows("silence", "list", "--all")] == ["over"]
     assert (await desk.run("silence", "expire", id_)).code == 2
@@ -166,8 +166,8 @@ async def test_maintenance_silences_everything_and_stop_ends_what_was_begun(desk
     assert len(await desk.rows("silence", "list")) == 3
     ended = await desk.good("maintenance", "stop")
     assert [line.partition(": ")[2] for line in ended.splitlines()] == [
-        "everything is heard again",
-        "category=cicd is heard again",
+        "the silence of everything is over",
+        "the silence of category=cicd is over",
     ]
     assert [one["matches"] for one in await desk.rows("silence", "list")] == ["category=other"]
     done = await desk.run("maintenance", "stop")

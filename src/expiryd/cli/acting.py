@@ -224,4 +224,4 @@ def _say(row: Row) -> None:
 
 
 def _say_ended(row: Row) -> None:
-    print(plain(f"{row['id']}: {row['matches']} is heard again"))
+    print(plain(f"{row['id']}: the silence of {row['matches']} is over"))
