@@ -14,7 +14,7 @@ TOKEN = "ghp_canary7f3a91c2d4e5f60718293a4b5c6d7e8f"
 
 
 class FakeGithub(FakeHttp):
-    """`issues` by number, each with its `comments` list. People's hands: `close`, `delete`, `move`."""
+    """`issues` by number, each with its `comments` list. People's hands: `close`, `delete`, `lock`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +47,9 @@ class FakeGithub(FakeHttp):
 
     def close(self, number: int, reason: str = "completed") -> None:
         self.issues[number] |= {"state": "closed", "state_reason": reason}
+
+    def lock(self, number: int) -> None:
+        self.issues[number]["locked"] = True
 
     def delete(self, number: int) -> None:
         del self.issues[number]
@@ -110,6 +113,8 @@ class FakeGithub(FakeHttp):
     async def _comments(self, request: web.Request, number: int) -> web.Response:
         if request.method == "GET":
             return web.json_response(_paged(request, self.said[number]))
+        if self.issues[number].get("locked"):
+            return _problem(403, "Unable to create comment because issue is locked.")
         wanted = json.loads(await request.read())
         entry = {"id": len(self.said[number]) + 1, "body": wanted["body"]}
         self.said[number].append(entry)

@@ -29,6 +29,10 @@ class Gone(AuthError):
     """What was asked for is not there, or not for this token: GitHub says 404 (or 410) to both."""
 
 
+class Locked(PermanentError):
+    """The conversation of this issue was locked by somebody: this token may not say anything there (403)."""
+
+
 class Invalid(PermanentError):
     """The request was understood and refused (422). `fields` are the names of those that were wrong."""
 
@@ -80,6 +84,8 @@ class GithubApi:
         now = self._tools.clock.now()
         if answer.status in {403, 429} and (pause := rate_limit(answer, now)) is not None:
             raise TransientError(f"{answer.peer} limits the rate ({answer.status}{answer.said})", retry_after=pause)
+        if answer.status == 403 and "issue is locked" in answer.text.lower():
+            raise Locked(f"{answer.peer} answered 403{answer.said}")
         if answer.status == 410 and "issues" in answer.text.lower() and "disabled" in answer.text.lower():
             raise AuthError(
                 f"{answer.peer}: issues are switched off in this repository: switch them on in its settings"

@@ -20,7 +20,7 @@ from expiryd.api import (
     TransientError,
 )
 
-from ._github import GithubApi, Gone, Invalid, Json
+from ._github import GithubApi, Gone, Invalid, Json, Locked
 from ._http import web_address
 from ._issue import Marks, comment, is_our_title, is_over, opening_body, renewed_body, title
 from ._secrecy import reveal
@@ -80,10 +80,16 @@ class GithubIssue(Notifier):
             return Receipt(f"no issue was open in {self._config.repository}: nothing to close")
         if issue is None:
             return await self._open(api, message, marks)
-        if not marks.opened(_body(issue)):
+        if marks.opened(_body(issue)):
+            return _receipt(issue)
+        try:
             await self._comment(api, message, marks, issue)
+        except Locked as refusal:
             issue = await self._update(api, message, marks, issue)
-        return _receipt(issue)
+            if _is_news(message):  # of which an edit tells nobody
+                raise PermanentError(f"issue {issue['number']} is locked, unlock it: {refusal}") from None
+            return _receipt(issue, " (it is locked: brought up to date without a comment)")
+        return _receipt(await self._update(api, message, marks, issue))
 
     async def _known(self, api: GithubApi, message: Message, marks: Marks) -> Json | None:
         """The issue we remember, if it is still there and still ours: the repository may have been exchanged since."""
@@ -161,8 +167,7 @@ class GithubIssue(Notifier):
         if message.firing and is_our_title(str(issue.get("title"))):
             fields["title"] = title(message)
         closed = issue.get("state") == "closed"
-        worse = message.firing and any(event.kind in _REOPENING for event in message.events)
-        if closed and worse and issue.get("state_reason") != "not_planned":
+        if closed and _is_news(message) and issue.get("state_reason") != "not_planned":
             fields["state"] = "open"
         elif not closed and is_over(message, body):
             fields |= {"state": "closed", "state_reason": "completed"}
@@ -172,6 +177,11 @@ class GithubIssue(Notifier):
 
 def _receipt(issue: Json, notes: str = "") -> Receipt:
     return Receipt(f"{issue.get('html_url') or 'issue ' + str(issue['number'])}{notes}", thread=str(issue["number"]))
+
+
+def _is_news(message: Message) -> bool:
+    """Something new or worse, for which whoever has closed or locked the issue is called back."""
+    return message.firing and any(event.kind in _REOPENING for event in message.events)
 
 
 def _body(entry: Json) -> str:

@@ -257,6 +257,31 @@ async def test_who_closed_it_by_hand_is_heard_until_it_gets_worse(kind: EventKin
         assert len(server.comments(1)) == 1
 
 
+async def test_a_locked_issue_is_kept_up_to_date_and_closed_without_a_comment() -> None:
+    """The refusal is of this issue, not of the token: whatever else there is to tell must not wait for it."""
+    async with FakeGithub() as server:
+        desk = Desk(server)
+        await desk.tell()
+        server.lock(1)
+        receipt = await desk.tell(event(kind=REPEATED), reference="1", key="k2")
+        assert receipt.proof.endswith("/issues/1 (it is locked: brought up to date without a comment)")
+        over = event(kind=RENEWED, severity=Severity.HEALTHY, expires_at=EPOCH + timedelta(days=90))
+        assert (await desk.tell(over, reference="1", key="k3")).thread == "1"
+        assert server.issues[1]["state"] == "closed"
+        assert server.comments(1) == []
+
+
+async def test_what_grows_worse_in_a_locked_issue_is_given_up_there_so_that_others_tell_it() -> None:
+    async with FakeGithub() as server:
+        desk = Desk(server)
+        await desk.tell()
+        server.lock(1)
+        with pytest.raises(PermanentError, match="issue 1 is locked, unlock it: .*because issue is locked") as caught:
+            await desk.tell(event(kind=WORSENED, severity=Severity.EXPIRED), reference="1", key="k2")
+        assert not isinstance(caught.value, AuthError)
+        assert server.issues[1]["title"].startswith("🚨 EXPIRED")
+
+
 async def test_assignees_who_may_not_be_assigned_do_not_cost_the_issue() -> None:
     async with FakeGithub() as server:
         desk = Desk(server, assignees=["octocat", "nobody"])
