@@ -25,6 +25,8 @@ class FakeGithub(FakeHttp):
         self.issues_enabled = True
         self.moved: dict[int, int] = {}
         """Old number to the number in the repository `/repositories/2`."""
+        self.renamed = False
+        """The repository answers under `/repositories/2` alone, and elsewhere says so."""
         self._next = 1
 
     def add(self, title: str, body: str, **fields: Any) -> dict[str, Any]:
@@ -65,6 +67,9 @@ class FakeGithub(FakeHttp):
         found = re.fullmatch(rf"/(?:repos/{REPOSITORY}|repositories/2)/issues(?:/(\d+))?(/comments)?", request.path)
         if not found:
             return _problem(404, "Not Found")
+        if self.renamed and request.path.startswith("/repos/"):
+            target = request.path_qs.replace(f"/repos/{REPOSITORY}", "/repositories/2", 1)
+            return web.Response(status=301 if request.method == "GET" else 307, headers={"Location": self.url + target})
         if found[1] is None:
             return self._list(request) if request.method == "GET" else self._create(json.loads(await request.read()))
         number = int(found[1])

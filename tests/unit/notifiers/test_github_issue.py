@@ -238,6 +238,18 @@ async def test_a_transferred_issue_is_followed_and_remembered_by_its_old_number(
         assert len(server.comments(2)) == 1
 
 
+async def test_a_repository_that_was_renamed_keeps_its_issue_and_gets_its_new_ones() -> None:
+    async with FakeGithub() as server:
+        desk = Desk(server)
+        await desk.tell()
+        server.renamed = True
+        assert (await desk.tell(event(kind=WORSENED), reference="1", key="k2")).thread == "1"
+        assert (await desk.tell(event(generation="g2"), key="k3")).thread == "2"
+        assert (await desk.tell(event(kind=RENEWED), reference="1", key="k4")).thread == "1"
+        assert [issue["state"] for issue in server.issues.values()] == ["closed", "open"]
+        assert len(server.comments(1)) == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "reason", "state"),
     [
