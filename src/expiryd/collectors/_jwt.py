@@ -71,24 +71,14 @@ def _subject(payload: dict[str, object]) -> str:
 
 
 def _judge(payload: dict[str, object], *, unsigned: bool) -> Claims:
-    times: dict[str, datetime] = {}
-    invalid, milliseconds = [], []
-    for claim in ("exp", "nbf", "iat"):
-        if payload.get(claim) is None:
-            continue
-        try:
-            times[claim], scaled = _moment(payload[claim])
-        except (ValueError, OverflowError):
-            invalid.append(claim)
-        else:
-            milliseconds += [claim] * scaled
+    times, invalid, milliseconds = _times(payload)
     expires, starts, issued = (times.get(claim) for claim in ("exp", "nbf", "iat"))
     findings = []
     if unsigned:
         detail = "the token is not signed (alg none): anyone can make one like it; replace it by a signed token"
         findings.append(Finding("unsigned", Severity.WARNING, detail))
     if invalid:
-        detail = f"{', '.join(invalid)}: not a time between the years 1970 and 9998 in seconds since 1970"
+        detail = f"{', '.join(invalid)}: not a time between the years 1970 and 9998 in seconds since 1970, or 0"
         findings.append(Finding("invalid-date", Severity.WARNING, detail))
     if milliseconds:
         detail = f"{', '.join(milliseconds)}: given in milliseconds, RFC 7519 says seconds; other readers see no expiry"
@@ -103,6 +93,26 @@ def _judge(payload: dict[str, object], *, unsigned: bool) -> Claims:
         return Claims(Lifetime(None, issued, starts, Basis.NONE), tuple(findings))
     known = Lifetime(expires, issued, starts, Basis.EMBEDDED) if times else None
     return Claims(known, tuple(findings))
+
+
+def _times(payload: dict[str, object]) -> tuple[dict[str, datetime], list[str], list[str]]:
+    """The times of the claims that are there, and which claims hold none or one in milliseconds."""
+    times: dict[str, datetime] = {}
+    invalid, milliseconds = [], []
+    for claim in ("exp", "nbf", "iat"):
+        if payload.get(claim) is None:
+            continue
+        try:
+            moment, scaled = _moment(payload[claim])
+        except (ValueError, OverflowError):
+            invalid.append(claim)
+            continue
+        if moment > _EPOCH:
+            times[claim] = moment
+            milliseconds += [claim] * scaled
+        elif claim == "exp":  # a zero says that nothing was set, which of the others is no matter
+            invalid.append(claim)
+    return times, invalid, milliseconds
 
 
 def _moment(value: object) -> tuple[datetime, bool]:

@@ -49,7 +49,7 @@ def _moment(key: str, value: object, zone: ZoneInfo, problems: list[Problem]) ->
     """A day ends (or, issued, begins) at midnight in the zone; a time without offset is the zone's."""
     try:
         read = _read_date(value)
-        if read.year < 1970 or read.year > 9998:
+        if read.year <= 1970 or read.year > 9998:
             unset = 'write "never" for what never expires' if read.year > 9998 else "it looks like an unset value"
             raise ValueError(f"is in the year {read.year}; {unset}")
         if not isinstance(read, datetime):

@@ -115,7 +115,7 @@ def _judge(keys: dict[str, str], where: str) -> tuple[Lifetime | None, str, list
         try:
             dates[key] = _moment(text)
         except (ValueError, OverflowError):
-            detail = f"{where}: `{key}` is no time between the years 1970 and 9998; write it as 2030-01-31T12:00:00Z"
+            detail = f"{where}: `{key}` is no time between the years 1971 and 9998; write it as 2030-01-31T12:00:00Z"
             findings.append(Finding("invalid-date", Severity.WARNING, detail))
     if not keys.get("expires"):
         detail = f"{where} has no `expires`; write it there, or give the item's date in the config"
@@ -136,11 +136,11 @@ def _judge(keys: dict[str, str], where: str) -> tuple[Lifetime | None, str, list
 def _moment(text: str) -> datetime:
     """ISO 8601 as Python reads it, UTC where it tells no offset. Raises ValueError, OverflowError.
 
-    The years outside 1970-9998 are stand-ins ("zero", "never"), and arithmetic on them leaves the calendar.
+    The years outside 1971-9998 are stand-ins ("zero", "never"), and arithmetic on them leaves the calendar.
     """
     moment = datetime.fromisoformat(text)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    if not 1970 <= moment.year <= 9998:
+    if not 1970 < moment.year <= 9998:
         raise ValueError("not a date anybody means")
     return moment
 

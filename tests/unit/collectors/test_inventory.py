@@ -204,6 +204,8 @@ async def test_toml_keeps_its_own_dates_and_times(lent: Tools, tmp_path: Path) -
         ("2026-06-30T23:59:60Z", "2026-06-30T23:59:60Z is not in the calendar or on the clock"),
         ("0000-00-00", "not in the calendar"),
         ("0001-01-01", "in the year 1; it looks like an unset value"),
+        ("1970-01-01", "in the year 1970; it looks like an unset value"),
+        ("1970-01-01T00:00:00Z", "in the year 1970; it looks like an unset value"),
         ("9999-12-31", 'in the year 9999; write "never"'),
         ("31/12/2026", "`expires` 31/12/2026 is no date; write 2026-09-01"),
         ("soon", "`expires` is no date"),

@@ -102,6 +102,9 @@ def test_milliseconds_are_understood_and_told() -> None:
         "-Infinity",
         "1e999",
         "-1",
+        "0",
+        '"0"',
+        "-0.0",
         "1" * 400,
         "253402300799",
         "2e18",
@@ -114,6 +117,10 @@ def test_a_date_that_is_none_is_a_finding_and_never_a_date(exp: str) -> None:
     assert claims.lifetime == Lifetime(None, ISSUED)
     assert codes(claims) == {"invalid-date": Severity.WARNING}
     assert claims_of(raw(f'{{"exp":{exp}}}')).lifetime is None
+
+
+def test_a_beginning_of_zero_was_never_set_and_is_no_matter() -> None:
+    assert claims_of(token(exp=EXP, iat=0, nbf=0)) == Claims(Lifetime(EXPIRES), ())
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"exp":null}', '{"sub":"x"}'])

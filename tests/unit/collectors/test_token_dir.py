@@ -113,6 +113,7 @@ async def test_a_missing_expiry_is_a_finding(lent: Tools, store: Path, line: str
         "soon",
         "0000-01-01T00:00:00Z",
         "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
         "9999-12-31T23:59:59Z",
         "9999-12-31T23:59:59-01:00",
         "2026-06-30T23:59:60Z",
