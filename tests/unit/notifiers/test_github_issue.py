@@ -288,7 +288,7 @@ async def test_what_grows_worse_in_a_locked_issue_is_given_up_there_so_that_othe
         desk = Desk(server)
         await desk.tell()
         server.lock(1)
-        with pytest.raises(PermanentError, match="issue 1 is locked, unlock it: .*because issue is locked") as caught:
+        with pytest.raises(PermanentError, match=r"issue 1 is locked, unlock it: .*because issue is locked") as caught:
             await desk.tell(event(kind=WORSENED, severity=Severity.EXPIRED), reference="1", key="k2")
         assert not isinstance(caught.value, AuthError)
         assert server.issues[1]["title"].startswith("🚨 EXPIRED")
