@@ -74,6 +74,8 @@ class Matter:
     severity: int
     asked: timedelta
     ack: Ack | None = None
+    rose: timedelta = NO_TIME
+    """When it became as severe as it is."""
 
 
 @dataclass
@@ -184,7 +186,7 @@ class Foreseen:
         known = item.matters.get(aspect)
         if known is None:
             if severity > HEALTHY:
-                item.matters[aspect] = Matter(new, severity, now)
+                item.matters[aspect] = Matter(new, severity, now, rose=now)
                 kind = "blind" if aspect == "blind" else "raised"
                 self._tell(now, kind, name, aspect, new, severity, rung[1] if rung else "")
             return
@@ -196,7 +198,7 @@ class Foreseen:
             self._close(name, aspect, known, "resolved", now)
             return
         if severity > known.severity:
-            kind = "worsened"
+            kind, known.rose = "worsened", now
             known.ack = known.ack if known.ack and known.ack.until_renewed else None
         elif severity < known.severity:
             kind = "eased"
@@ -216,6 +218,8 @@ class Foreseen:
         taken = [at for at in self._taken.get((name, aspect, matter.generation), ()) if at < now]
         if cooldown is None or not taken or max(taken) < matter.asked:
             return False
+        if matter.severity == EXPIRED:
+            cooldown = max(cooldown, (max(taken) - matter.rose) / 7)
         return now >= max(taken) + cooldown
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────

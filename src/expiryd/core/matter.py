@@ -13,6 +13,9 @@ from expiryd.core.routing import Level, levels_of
 from expiryd.core.rules import Rules
 from expiryd.core.severity import Verdict, earliest
 
+FADES = 7
+"""Of the time since something expired this part, at least, passes before that is repeated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -87,10 +90,17 @@ def _risen(alert: Alert, severity: Severity, now: datetime) -> Alert:
 
 
 def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
-    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking."""
+    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking.
+
+    What has been expired for long is said ever less often: a word that comes every day is read by nobody.
+    """
     ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
     cooldown = rules.cooldown.get(alert.severity)
-    return None if ended is None or ended < alert.asked_at or cooldown is None else later(ended, cooldown)
+    if ended is None or ended < alert.asked_at or cooldown is None:
+        return None
+    if alert.severity is Severity.EXPIRED:
+        cooldown = max(cooldown, (ended - alert.since) / FADES)
+    return later(ended, cooldown)
 
 
 def _escalates_at(alert: Alert, state: ItemState, rules: Rules) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -353,6 +354,33 @@ def test_each_matter_has_its_own_cooldown() -> None:
         at("1d12h", delivers(EXPIRY)),
         want("2d12h", "2d12h", "repeated expiry expired"),
         until="20d",
+    )
+
+
+def test_what_expired_long_ago_is_repeated_ever_less_often_and_never_forgotten() -> None:
+    world = World()
+    sees(ends="-1d")(world)
+    while world.now < moment("1095d"):
+        delivers()(world)
+        assert world.state is not None
+        assert world.state.wake_at is not None
+        world.pass_to(world.state.wake_at)
+    days = [when / DAY for when, _ in world.heard]
+    assert {line for _, line in world.heard[1:]} == {"repeated expiry expired"}
+    assert days[:9] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert [round(later - day, 3) for day, later in pairwise(days)] == [round(max(1, day / 7), 3) for day in days[:-1]]
+    assert len(days) < 50
+
+
+def test_a_cooldown_that_is_longer_than_what_has_passed_is_kept_to_by_what_expired() -> None:
+    play(
+        at("0s", sees(ends="0s"), delivers()),
+        want("0s", "0s", "raised expiry expired"),
+        want("40d", "40d", "repeated expiry expired"),
+        at("40d", delivers()),
+        want("80d", "80d", "repeated expiry expired"),
+        by=Rules(cooldown={Severity.EXPIRED: 40 * DAY}),
+        until="100d",
     )
 
 
