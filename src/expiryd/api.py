@@ -163,6 +163,17 @@ def _ahead(lead: timedelta | Share) -> timedelta | Share:
     return lead
 
 
+def _moment(value: object) -> object:
+    """As it is written, so that midnight is a moment and no day, and a number is neither."""
+    if isinstance(value, date):
+        return value
+    try:
+        text = (value if isinstance(value, str) else "").strip().upper()
+        return date.fromisoformat(text) if len(text) <= len("2026-09-01") else datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write a date such as 2026-09-01 or a time such as 2026-09-01T12:00:00Z") from None
+
+
 def _rate(text: str | None) -> str | None:
     if text is not None:
         Rate.parse(text)
@@ -178,6 +189,10 @@ Lead = Annotated[timedelta | Share, BeforeValidator(_lead)]
 """How long before an end, written `30d`, `12h`, `-1d` (after it) or `33%` (a share of the lifetime)."""
 
 Threshold = Annotated[Lead, AfterValidator(_ahead)]
+
+
+Moment = Annotated[date | datetime, BeforeValidator(_moment)]
+"""A day or a moment, as TOML writes them or in quotes."""
 
 
 class _Frozen(BaseModel):
@@ -244,8 +259,8 @@ class ItemConfig(_Frozen):
     """What a person says about one item: `[collectors.NAME.items.ID]`. It overrides category and collector."""
 
     title: str = ""
-    issued: date | datetime | None = None
-    expires: date | datetime | Literal["never"] | None = None
+    issued: Moment | None = None
+    expires: Moment | Literal["never"] | None = None
     lifetime: PositiveDuration | None = None
     category: str = ""
     owner: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Literal
@@ -452,6 +452,33 @@ KEYS = st.sampled_from(
 SHAPES = st.sampled_from(
     ["'{}'", "['{}']", "[['x {}']]", "{{ x = '{}' }}", "{{ file = '{}' }}", "'http://{}@h:1/{}'", "'is {}'"]
 )
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        ("2026-09-01", date(2026, 9, 1)),
+        ('"2026-09-01"', date(2026, 9, 1)),
+        ("2026-09-01T00:00:00Z", datetime(2026, 9, 1, tzinfo=UTC)),
+        ('"2026-09-01T00:00:00Z"', datetime(2026, 9, 1, tzinfo=UTC)),
+        ('" 2026-09-01 02:00:00+02:00"', datetime(2026, 9, 1, tzinfo=UTC)),
+        ('"2026-09-01T00:00:00"', datetime(2026, 9, 1)),  # noqa: DTZ001 - in the daemon's time zone
+        ('"never"', "never"),
+    ],
+)
+def test_midnight_is_a_moment_and_no_day_also_in_quotes(tmp_path: Path, typed: str, means: object) -> None:
+    """A day lasts to its end: taken for one, the end at midnight would be told a day late."""
+    text = f'collectors.a = {{ type = "watch", path = [], items.x = {{ expires = {typed} }} }}'
+    said = load_text(tmp_path, text).collectors["a"].items["x"].expires
+    assert (type(said), said) == (type(means), means)
+
+
+@pytest.mark.parametrize("typed", ["0", "1790000000", '"0"', '"1790000000"', "20260901", "true", '"31/12/2026"'])
+def test_a_number_is_no_date(tmp_path: Path, typed: str) -> None:
+    text = f'collectors.a = {{ type = "watch", path = [], items.x = {{ expires = {typed}, issued = {typed} }} }}'
+    said = problems(tmp_path, text)
+    assert sorted(said) == ["collectors.a.items.x.expires", "collectors.a.items.x.issued"]
+    assert all(words.startswith("write a date such as 2026-09-01 or a time such as") for words in said.values())
 
 
 @settings(deadline=None, max_examples=200)
