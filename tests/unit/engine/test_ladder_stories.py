@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.rig import DAY, Rig
 from tests.scenario import at, want
-from tests.story import Disturbance, becomes, disturbed, play, sees
+from tests.story import Act, Disturbance, becomes, disturbed, play, sees
+from tests.unit.engine.test_silences import silenced
+
+from expiryd.api import Observation
+from expiryd.testing import EPOCH
 
 LADDER = {"ladder": ["14d", "7d", "1d", "0d", "-1d"], "cooldown": {"warning": "never", "critical": "never"}}
 QUIET = {**LADDER, "cooldown": dict.fromkeys(("info", "warning", "critical", "expired"), "never")}
@@ -25,6 +30,55 @@ async def test_every_rung_is_told_once(tmp_path: Path, disturbance: Disturbance)
         until="30d",
         disturbance=disturbance,
         settings={"policy": QUIET},
+    )
+
+
+@disturbed
+async def test_the_last_day_and_the_last_moment_are_told_like_any_other(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    """With less than a day left no whole day is left."""
+    await play(
+        tmp_path,
+        at("0s", sees(BBR="0s", CCR="23h", DDR="0.000001s")),
+        want(
+            "0s",
+            "1m",
+            "slack: raised expired tokens/BBR",
+            "slack: raised critical tokens/CCR",
+            "slack: worsened expired tokens/DDR",
+        ),
+        want("23h", "23h1m", "slack: worsened expired tokens/CCR"),
+        want("1d", "1d1m", "slack: rung expired tokens/BBR", "slack: rung expired tokens/DDR"),
+        want("1d23h", "1d23h1m", "slack: rung expired tokens/CCR"),
+        until="4d",
+        disturbance=disturbance,
+        settings={"policy": QUIET},
+    )
+
+
+@disturbed
+async def test_a_date_that_is_corrected_in_the_configuration_ends_the_reminders_of_the_old_one(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    def typed(days: int) -> Act:
+        return becomes(source={"items": {"AAR": {"expires": EPOCH + days * DAY}}})
+
+    async def look(rig: Rig) -> None:
+        rig.sources["tokens"].shows(Observation("AAR", "account"))
+        await rig.look()
+
+    await play(
+        tmp_path,
+        at("0s", typed(10), look),
+        want("0s", "1m", "slack: raised warning tokens/AAR"),
+        at("2d12h", silenced("1d")),
+        at("3d6h", typed(30), look),  # while the word on the last week still waits
+        want("3d12h", "3d12h1m", "slack: renewed healthy tokens/AAR"),
+        want("16d", "16d2m", "slack: raised warning tokens/AAR"),
+        until="20d",
+        disturbance=disturbance,
+        settings={"policy": {**QUIET, "info": "14d", "warning": "14d", "critical": "7d"}},
     )
 
 
