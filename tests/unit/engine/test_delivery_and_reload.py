@@ -25,6 +25,33 @@ async def test_a_message_that_nobody_takes_for_three_days_is_a_dead_letter_and_a
         assert "repeated tokens/AAR" in ", ".join(rig.news())
 
 
+async def test_what_is_repeated_after_longer_than_the_past_is_kept_is_not_forgotten_with_it(tmp_path: Path) -> None:
+    """Neither that it was told, nor to whom, nor in which conversation."""
+    settings = {"policy": {"warning": "200d", "info": "200d", "cooldown": {"warning": "60d"}}}
+    async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings=settings) as rig:
+        rig.receivers["gh"]._outcomes = [Receipt("issue 7", "7")]
+        rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 190 * DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        assert rig.news("gh") == ["raised tokens/AAR"]
+        for day in range(59):
+            await rig.wait(DAY)
+            await rig.look()
+            await rig.audit()
+            await rig.daemon.store.prune(events=rig.clock.now(), looks=rig.clock.now())
+            if not day % 6:
+                await rig.restart()
+        assert rig.news("gh") == []
+        await rig.wait(DAY)
+        await rig.wait(MINUTE)
+        assert rig.news("gh") == ["repeated tokens/AAR"]
+        rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 400 * DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        assert rig.news("gh") == ["renewed tokens/AAR"]
+        assert [message.thread and message.thread.reference for message in rig.receivers["gh"].sent] == [None, "7", "7"]
+
+
 async def test_a_rate_is_kept_to_by_a_threaded_notifier(tmp_path: Path) -> None:
     settings = {"gh": {"rate": "2/1m"}, "policy": {"first_look": "each"}}
     async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings=settings) as rig:

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from prometheus_client.parser import text_string_to_metric_families as text_families
 from tests.rig import DAY, Rig, expiring
 
-from expiryd.api import AuthError, Basis, CollectError, ItemId, Lifetime, Measure, Observation, Severity, Traits
+from expiryd.api import AuthError, Basis, Blind, CollectError, ItemId, Lifetime, Measure, Observation, Severity, Traits
 from expiryd.core.model import ItemState
 from expiryd.engine.deflated import gzip, inflate
 from expiryd.engine.exposition import EXPIRY, FAMILIES, ISSUED, MEASURE, SEVERITY, Exposition, number, render
@@ -167,6 +167,19 @@ async def test_an_expired_item_keeps_its_series_and_a_vanished_one_loses_it(rig:
     rig.sources["tokens"].shows(expiring("long", end + 300 * DAY))
     await rig.look()
     assert 'item="short"' not in await shown(exposition)
+
+
+@pytest.mark.parametrize("hidden", [Blind("B", "no route to host"), CollectError("gone")])
+async def test_what_cannot_be_seen_keeps_the_end_that_was_known_of_it(rig: Rig, hidden: Blind | CollectError) -> None:
+    end = rig.clock.now() + DAY
+    rig.sources["tokens"].shows(expiring("T", end), expiring("B", end))
+    await rig.look()
+    exposition = Exposition(rig.daemon.ledger)
+    known = [line for line in (await shown(exposition)).splitlines() if line.startswith(EXPIRY)]
+    rig.sources["tokens"].shows(expiring("T", end), hidden)
+    await rig.look()
+    await rig.look()
+    assert [line for line in (await shown(exposition)).splitlines() if line.startswith(EXPIRY)] == known
 
 
 async def test_the_daemons_words_on_its_own_parts_are_alerts_but_no_items(tmp_path: Path) -> None:

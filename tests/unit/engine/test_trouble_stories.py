@@ -95,6 +95,23 @@ async def test_a_notifier_that_fails_is_told_by_the_others_and_loses_nothing(
     )
 
 
+@disturbed
+async def test_the_end_of_a_matter_is_tried_again_like_its_beginning(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", sees(AAR="20d")),
+        want("0s", "2m", "slack: raised warning tokens/AAR", "mail: raised warning tokens/AAR"),
+        at("1h", fails("slack", TransientError("429", retry_after=HOUR)), sees(AAR="200d")),
+        want("1h", "1h1m", "mail: renewed healthy tokens/AAR"),
+        at("1h30m", works("slack")),
+        want("2h", "2h1m", "slack: renewed healthy tokens/AAR"),
+        until="1d",
+        disturbance=disturbance,
+        receivers=("slack", "mail"),
+        settings={"policy": NEVER},
+    )
+
+
 def tried_out(name: str) -> Act:
     """`expiryd notify test NAME`."""
 
