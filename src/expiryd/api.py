@@ -366,10 +366,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof of delivery in the receiver's own words (status, Message-ID, URL) and the thread it opened."""
+    """Proof of delivery in the receiver's own words (status, Message-ID, URL) and the thread it opened.
+
+    `refused` says which of several recipients did not get it, and why: it is delivered, but that is told.
+    """
 
     proof: str
     thread: str | None = None
+    refused: str = ""
 
 
 class NotifierConfig(_Frozen, ABC):

@@ -14,6 +14,7 @@ from expiryd.api import (
     Message,
     PermanentError,
     Receipt,
+    Severity,
     Thread,
     TransientError,
 )
@@ -180,7 +181,7 @@ class Courier:
         except DeliveryError as failure:
             return failure
         await self.clerk.delivered(draft, parcels, receipt)
-        await self._works()
+        await self._works(receipt)
         return None
 
     async def _put_off(self, draft: Draft, parcels: Sequence[Parcel], failure: DeliveryError) -> None:
@@ -192,10 +193,13 @@ class Courier:
         await self.clerk.failed(draft, parcels, failure, key, self.resume_at)
         await self.trouble.failing(failure, self.failures)
 
-    async def _works(self) -> None:
-        """Trouble is over with the first delivery, except that of its own words."""
+    async def _works(self, receipt: Receipt) -> None:
+        """Trouble is over with the first delivery, except that of its own words and of who did not get it."""
         self.failures, self.resume_at = 0, None
-        await self.trouble.over(but_for=self.misworded)
+        left = () if self.misworded is None else (self.misworded,)
+        if receipt.refused:
+            left = (*left, Finding("recipients-refused", Severity.WARNING, receipt.refused))
+        await self.trouble.over(but_for=left)
 
     def _key(self, draft: Draft) -> str:
         ids = [parcel.id for parcel in draft.parcels]
@@ -228,7 +232,7 @@ class Courier:
     async def try_out(self, message: Message) -> Receipt:
         """At the wish of a person, past the outbox: when it arrives, the trouble is over."""
         receipt = await self.channel.hand_over(message)
-        await self._works()
+        await self._works(receipt)
         return receipt
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────

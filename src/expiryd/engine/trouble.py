@@ -32,11 +32,10 @@ class Trouble:
         if finding.code not in {each.code for each in known}:
             await self.depot.complain(f"notifier/{self.name}", (*known, finding))
 
-    async def over(self, *, but_for: Finding | None) -> None:
-        """It works, though it may have trouble with its own words."""
-        left = () if but_for is None else (but_for,)
-        if [each.code for each in self._known()] != [each.code for each in left]:
-            await self.depot.complain(f"notifier/{self.name}", left)
+    async def over(self, *, but_for: tuple[Finding, ...]) -> None:
+        """It works, though it may have trouble with its own words or with some of its recipients."""
+        if self._known() != but_for:
+            await self.depot.complain(f"notifier/{self.name}", but_for)
 
     def _known(self) -> tuple[Finding, ...]:
         state = self.depot.ledger.get(own_item(self.name))

@@ -130,10 +130,11 @@ class Email(Notifier):
 
     def _receipt(self, mail: EmailMessage, attempt: Attempt, last_words: str) -> Receipt:
         proof = f"{mail['Message-ID']} taken by {self._config.host}: {last_words}"
-        if attempt.refused:
-            self._tools.log.warning("email.recipients_refused", host=self._config.host, refused=attempt.refused)
-            proof += "; REFUSED " + ", ".join(f"{who} ({why})" for who, why in attempt.refused.items())
-        return Receipt(proof)
+        if not attempt.refused:
+            return Receipt(proof)
+        self._tools.log.warning("email.recipients_refused", host=self._config.host, refused=attempt.refused)
+        names = ", ".join(f"{who} ({why})" for who, why in attempt.refused.items())
+        return Receipt(f"{proof}; REFUSED {names}", refused=f"{self._config.host} refused {names}")
 
 
 class Attempt:

@@ -18,7 +18,8 @@ from expiryd.web.vitals import OWED
 
 GRACE = timedelta(minutes=2)
 OWED_LONG = timedelta(minutes=15)
-DEAD_LETTER = "dead-letter"
+DELIVERS = frozenset({"dead-letter", "recipients-refused", "template-failed"})
+"""Trouble of a notifier that works all the same."""
 SILENT = f"no sign of life for {STALE:.0f} seconds"
 
 
@@ -134,7 +135,7 @@ def notifier(daemon: Daemon, name: str, outbox: Outbox | None) -> Check:
     if code:
         advice = f"{title}: mend it, then try it with `expiryd notify test {name}`"
         message = f"{code}: {reason}" if reason else code
-        return Check(title, Status.WARNING, message, advice, details, failing=code != DEAD_LETTER)
+        return Check(title, Status.WARNING, message, advice, details, failing=code not in DELIVERS)
     if courier.failures:
         return Check(title, Status.HEALTHY, "the last attempt failed, it is tried again", "", details)
     return Check(title, Status.HEALTHY, "delivers" if details["lastDelivery"] else "nothing delivered yet", "", details)

@@ -11,6 +11,7 @@ from tests.rig import DAY, MINUTE, ReceiverConfig, Rig, expiring
 from expiryd.core.model import Observation, Traits
 from expiryd.engine.lettering import stationery_of
 from expiryd.testing import EPOCH
+from expiryd.web import checks
 
 OWN = {"templates": {"subject": "{{ title }} needs you", "text": "{{ left }}, {{ labels.team if detail else owner }}"}}
 
@@ -48,6 +49,7 @@ async def test_a_failing_template_costs_its_words_and_not_the_message(tmp_path: 
         assert (event.aspect, event.severity.word) == ("template-failed", "warning")
         assert "notifiers.mail.templates.text: line 1: not every item has the label 'team'" in event.detail
         assert rig.news("mail") == ["raised tokens/odd"]
+        assert not checks.notifier(rig.daemon, "mail", None).failing, "it delivers"
 
         # the templates are what they were, so a message that they happen to word is no recovery
         rig.sources["tokens"].shows(token("odd"), token("plain"))

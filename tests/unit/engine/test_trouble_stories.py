@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,6 +90,51 @@ async def test_a_notifier_that_fails_is_told_by_the_others_and_loses_nothing(
             "mail: resolved healthy expiryd/notifier/slack delivery-failing",
         ),
         until="2h",
+        disturbance=disturbance,
+        receivers=("slack", "mail"),
+        settings={"policy": NEVER},
+    )
+
+
+def reaches(name: str, *, all_but: str) -> Act:
+    """From now on it delivers, but not to everybody."""
+
+    async def act(rig: Rig) -> None:
+        receiver = rig.receivers[name]
+        takes = type(receiver).send
+
+        async def send(message: Message) -> Receipt:
+            return replace(await takes(receiver, message), refused=all_but)
+
+        receiver.send = send  # type: ignore[method-assign]  # it is not what it was
+
+    return act
+
+
+@disturbed
+async def test_a_recipient_who_gets_nothing_is_told_of_until_he_does(tmp_path: Path, disturbance: Disturbance) -> None:
+    """One who was reached does not stand for another who was not."""
+    await play(
+        tmp_path,
+        at("0s", reaches("mail", all_but="ann@example.org (550 no such user)"), sees(AAR="20d")),
+        want(
+            "0s",
+            "3m",
+            "slack: raised warning tokens/AAR",
+            "mail: raised warning tokens/AAR",
+            "slack: raised warning expiryd/notifier/mail recipients-refused",
+        ),
+        at("1h", sees(AAR="20d", BBR="20d")),
+        want("1h", "1h2m", "slack: raised warning tokens/BBR", "mail: raised warning tokens/BBR"),
+        at("2h", works("mail"), sees(AAR="20d", BBR="20d", CCR="20d")),
+        want(
+            "2h",
+            "2h2m",
+            "slack: raised warning tokens/CCR",
+            "mail: raised warning tokens/CCR",
+            "slack: resolved healthy expiryd/notifier/mail recipients-refused",
+        ),
+        until="3h",
         disturbance=disturbance,
         receivers=("slack", "mail"),
         settings={"policy": NEVER},

@@ -163,6 +163,7 @@ async def test_some_recipients_refused_the_others_get_it_and_the_proof_names_who
         receipt, log = await sent(server.port, security="none", recipients=recipients)
         assert server.handler.taken[0].rcpt_tos == ["team@example.org"]
     assert "; REFUSED gone@example.org (550 no such user), full@example.org (452 mailbox full)" in receipt.proof
+    assert receipt.refused == f"127.0.0.1 refused {receipt.proof.partition('; REFUSED ')[2]}"
     assert [line[:2] for line in log.lines] == [("warning", "email.recipients_refused")]
 
 

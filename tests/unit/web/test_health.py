@@ -12,7 +12,7 @@ import pytest
 from tests.rig import DAY, MINUTE, Rig, expiring
 from tests.web import Asker, asking
 
-from expiryd.api import AuthError, CollectError, PermanentError, TransientError
+from expiryd.api import AuthError, CollectError, PermanentError, Receipt, TransientError
 from expiryd.config.errors import ConfigError, ConfigProblem
 from expiryd.core.matching import EVERYTHING
 from expiryd.core.silencing import Silence
@@ -144,16 +144,19 @@ async def test_one_failing_notifier_is_a_warning_and_all_of_them_are_critical(as
     assert named(await asker.get("/health", 503), "notifiers")["status"] == "critical"
 
 
-async def test_a_dead_letter_is_a_warning_but_its_notifier_works(asker: Asker) -> None:
+@pytest.mark.parametrize("outcome", [PermanentError("too long"), Receipt("ok", refused="ann@example.org")])
+async def test_what_is_not_delivered_to_everybody_is_a_warning_but_its_notifier_works(
+    asker: Asker, outcome: PermanentError | Receipt
+) -> None:
     rig = asker.rig
     for receiver in rig.receivers.values():
-        receiver._outcomes = [PermanentError("too long")]
+        receiver._outcomes = [outcome]
     rig.sources["tokens"].shows(expiring("T", rig.clock.now() + DAY))
     await look(asker)
     await rig.wait(MINUTE)
     report = await asker.get("/health", 503)  # the scheduler does not run in a rig
     assert named(report, "notifier:slack")["status"] == "warning"
-    assert named(report, "notifier:slack")["details"]["dead"] == 1
+    assert named(report, "notifier:slack")["details"]["dead"] == isinstance(outcome, PermanentError)
     assert named(report, "notifiers")["status"] == "healthy"
 
 
