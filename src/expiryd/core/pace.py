@@ -13,6 +13,8 @@ from expiryd.core.duration import parse_setting
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(days=3)
+FEWEST_ATTEMPTS = 10
+"""However late it is: while the daemon was down nothing was tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from expiryd.core.duration import format_duration
 from expiryd.core.grouping import Draft, Purpose
 from expiryd.core.model import Alert
 from expiryd.core.muting import Mute
-from expiryd.core.pace import GIVE_UP_AFTER
+from expiryd.core.pace import FEWEST_ATTEMPTS, GIVE_UP_AFTER
 from expiryd.core.step import given_up, told
 from expiryd.core.storm import OVERFLOW
 from expiryd.engine.depot import Depot
@@ -70,8 +70,8 @@ class Clerk:
         now, reason = self.depot.clock.now(), str(failure)
         # an attempt of which nobody knows how it ended is not made undone by one that surely failed
         ambiguous = draft.batch is not None or (isinstance(failure, TransientError) and failure.ambiguous)
-        old = [p for p in parcels if now - p.created_at > GIVE_UP_AFTER]
-        young = [p for p in parcels if now - p.created_at <= GIVE_UP_AFTER]
+        old = [parcel for parcel in parcels if _was_tried_enough(parcel, now)]
+        young = [parcel for parcel in parcels if not _was_tried_enough(parcel, now)]
         if ambiguous and young:
             old, young = [], list(parcels)  # it goes again as it was, or not at all
         if old:
@@ -108,6 +108,10 @@ class Clerk:
             events = [parcel.event for parcel in parcels[start : start + AT_ONCE]]
             self.depot.ledger.settled(events, at, stamp, self.depot.rules)
             await asyncio.sleep(0)
+
+
+def _was_tried_enough(parcel: Parcel, now: datetime) -> bool:
+    return now - parcel.created_at > GIVE_UP_AFTER and parcel.attempts >= FEWEST_ATTEMPTS
 
 
 def _ids(parcels: Sequence[Parcel]) -> list[int]:

@@ -25,6 +25,21 @@ async def test_a_message_that_nobody_takes_for_three_days_is_a_dead_letter_and_a
         assert "repeated tokens/AAR" in ", ".join(rig.news())
 
 
+async def test_what_waited_while_the_daemon_was_down_is_not_given_up_at_the_first_attempt(tmp_path: Path) -> None:
+    """The machine comes back before its network does."""
+    async with Rig(tmp_path) as rig:
+        rig.receivers["slack"]._outcomes = [TransientError("503"), TransientError("the name does not resolve")]
+        rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 20 * DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        await rig.clock.advance(5 * DAY)
+        await rig.restart()
+        await rig.deliver()
+        assert len(rig.receivers["slack"].attempts) == 2
+        await rig.wait(MINUTE)
+        assert rig.news() == ["raised tokens/AAR"]
+
+
 async def test_what_is_repeated_after_longer_than_the_past_is_kept_is_not_forgotten_with_it(tmp_path: Path) -> None:
     """Neither that it was told, nor to whom, nor in which conversation."""
     settings = {"policy": {"warning": "200d", "info": "200d", "cooldown": {"warning": "60d"}}}
