@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -39,14 +40,22 @@ class Channel:
     metrics: Metrics
     _sending_since: float | None = None
     """Monotonic seconds, while a send is under way."""
-    _sent_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=1000))
+    rate: Rate | None = field(init=False)
+    _sent_at: deque[datetime] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rate = Rate.parse(self.config.rate) if self.config.rate is not None else None
+        self._sent_at = deque(maxlen=self.rate.count if self.rate else 1)
+
+    def recall(self, sent_at: Iterable[datetime]) -> None:
+        """These times of earlier messages, oldest first, count for the rate, too."""
+        self._sent_at.extend(sent_at)
 
     async def turn(self) -> None:
         """Wait until its rate allows one more message."""
-        if self.config.rate is not None:
-            wait = Rate.parse(self.config.rate).wait(self._sent_at, self.clock.now())
-            if wait:
-                await self.clock.sleep(wait)
+        wait = self.rate.wait(self._sent_at, self.clock.now()) if self.rate else None
+        if wait:
+            await self.clock.sleep(wait)
 
     async def send(self, message: Message) -> Receipt:
         """Hand it over, timed and counted. Raises DeliveryError."""

@@ -18,6 +18,7 @@ from expiryd.api import (
     Thread,
     TransientError,
 )
+from expiryd.core.duration import later
 from expiryd.core.grouping import Draft, Manner, Plan, plan
 from expiryd.core.model import Finding, ItemId
 from expiryd.core.pace import backoff
@@ -59,6 +60,7 @@ class Courier:
     trouble: Trouble = field(init=False)
     clerk: Clerk = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _recalled: bool = False
     _stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -168,7 +170,7 @@ class Courier:
 
     async def _attempt(self, draft: Draft, parcels: Sequence[Parcel]) -> DeliveryError | None:
         """Send it once. Delivered, it is settled; why it was not is for the caller to judge."""
-        await self.channel.turn()
+        await self._turn()
         now = self.depot.clock.now()
         ids = [parcel.id for parcel in parcels]
         key = self._key(draft)
@@ -208,7 +210,7 @@ class Courier:
     async def _evict(self, conversations: Sequence[Open]) -> None:
         """Close the least severe conversations, whose places others have taken. One that fails stays open for now."""
         for conversation in conversations:
-            await self.channel.turn()
+            await self._turn()
             now = self.depot.clock.now()
             thread = await self._thread(conversation.thread)
             if thread is None or self._stopping:
@@ -228,6 +230,14 @@ class Courier:
             return None
         references = await self.depot.store.threads(self.name, [key])
         return Thread(*key, references.get(key) or None)
+
+    async def _turn(self) -> None:
+        """Also after what left before a restart or a reload."""
+        if self.channel.rate is not None and not self._recalled:
+            since = later(self.depot.clock.now(), -self.channel.rate.per)
+            self.channel.recall(sorted(sent.at for sent in await self.depot.store.sent(self.name, since)))
+            self._recalled = True
+        await self.channel.turn()
 
     async def try_out(self, message: Message) -> Receipt:
         """At the wish of a person, past the outbox: when it arrives, the trouble is over."""

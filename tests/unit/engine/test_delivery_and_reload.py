@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
 
 from expiryd.api import Blind, EventKind, Message, Receipt, TransientError
@@ -80,6 +82,29 @@ async def test_a_rate_is_kept_to_by_a_threaded_notifier(tmp_path: Path) -> None:
         await rig.clock.advance(MINUTE)
         await delivering
         assert len(rig.receivers["gh"].sent) == 4
+
+
+@pytest.mark.parametrize("disturb", [Rig.restart, Rig.reload])
+async def test_a_rate_is_kept_to_over_a_restart_and_a_reload(
+    tmp_path: Path, disturb: Callable[[Rig], Awaitable[None]]
+) -> None:
+    async with Rig(tmp_path, settings={"slack": {"rate": "1/1h"}}) as rig:
+        a, b = (expiring(name, rig.begins_at + DAY) for name in "AB")
+        rig.sources["tokens"].shows(a)
+        await rig.look()
+        await rig.wait(MINUTE)
+        assert rig.news() == ["raised tokens/A"]
+        await disturb(rig)
+        rig.sources["tokens"].shows(a, b)
+        await rig.look()
+        await rig.clock.advance(MINUTE)
+        delivering = asyncio.ensure_future(rig.deliver())
+        while not rig.clock._sleepers and not delivering.done():
+            await asyncio.sleep(0)
+        assert rig.news() == []
+        await rig.clock.advance(HOUR)
+        await delivering
+        assert rig.news() == ["raised tokens/B"]
 
 
 async def test_events_and_send_resolved_say_what_a_notifier_hears(tmp_path: Path) -> None:
