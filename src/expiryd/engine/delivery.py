@@ -191,9 +191,10 @@ class Courier:
         key = self._key(draft)
         self.failures = max(self.failures + 1, *(parcel.attempts for parcel in parcels))  # also those of earlier lives
         wish = failure.retry_after if isinstance(failure, TransientError) else None
-        self.resume_at = self.depot.clock.now() + (wish or backoff(self.failures, f"{self.name}:{key}"))
+        wait = wish or backoff(self.failures, f"{self.name}:{key}")
+        self.resume_at = self.depot.clock.now() + wait
         await self.clerk.failed(draft, parcels, failure, key, self.resume_at)
-        await self.trouble.failing(failure, self.failures)
+        await self.trouble.failing(failure, self.failures, wait)
 
     async def _works(self, receipt: Receipt) -> None:
         """Trouble is over with the first delivery, except that of its own words and of who did not get it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from expiryd.api import AuthError, DeliveryError, Finding, Severity
 from expiryd.core.model import Event, ItemId
@@ -10,6 +11,9 @@ from expiryd.engine.depot import Depot
 
 NOTICEABLE = 3
 """So many failed attempts in a row are told through the other notifiers."""
+
+PATIENCE = timedelta(minutes=15)
+"""So is a longer pause that the receiver asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +23,11 @@ class Trouble:
     name: str
     depot: Depot
 
-    async def failing(self, failure: DeliveryError, failures: int) -> None:
-        """It failed so many times in a row."""
+    async def failing(self, failure: DeliveryError, failures: int, wait: timedelta) -> None:
+        """It failed so many times in a row, and is left alone for so long."""
         if isinstance(failure, AuthError):
             await self.add(Finding("auth-failed", Severity.CRITICAL, str(failure)))
-        elif failures >= NOTICEABLE:
+        elif failures >= NOTICEABLE or wait > PATIENCE:
             await self.add(Finding("delivery-failing", Severity.CRITICAL, str(failure)))
 
     async def add(self, finding: Finding) -> None:

@@ -147,11 +147,36 @@ async def test_the_end_of_a_matter_is_tried_again_like_its_beginning(tmp_path: P
         tmp_path,
         at("0s", sees(AAR="20d")),
         want("0s", "2m", "slack: raised warning tokens/AAR", "mail: raised warning tokens/AAR"),
-        at("1h", fails("slack", TransientError("429", retry_after=HOUR)), sees(AAR="200d")),
+        at("1h", fails("slack", TransientError("429", retry_after=10 * MINUTE)), sees(AAR="200d")),
         want("1h", "1h1m", "mail: renewed healthy tokens/AAR"),
-        at("1h30m", works("slack")),
-        want("2h", "2h1m", "slack: renewed healthy tokens/AAR"),
+        at("1h5m", works("slack")),
+        want("1h10m", "1h11m", "slack: renewed healthy tokens/AAR"),
         until="1d",
+        disturbance=disturbance,
+        receivers=("slack", "mail"),
+        settings={"policy": NEVER},
+    )
+
+
+@disturbed
+async def test_a_receiver_who_wants_a_long_pause_is_told_of_at_once(tmp_path: Path, disturbance: Disturbance) -> None:
+    await play(
+        tmp_path,
+        at("0s", fails("slack", TransientError("429 come back tomorrow", retry_after=DAY)), sees(AAR="20d")),
+        want(
+            "0s",
+            "2m",
+            "mail: raised critical expiryd/notifier/slack delivery-failing",
+            "mail: raised warning tokens/AAR",
+        ),
+        at("1h", works("slack")),
+        want(
+            "1d",
+            "1d2m",
+            "slack: raised warning tokens/AAR",
+            "mail: resolved healthy expiryd/notifier/slack delivery-failing",
+        ),
+        until="2d",
         disturbance=disturbance,
         receivers=("slack", "mail"),
         settings={"policy": NEVER},
