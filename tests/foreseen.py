@@ -219,7 +219,7 @@ class Foreseen:
         if cooldown is None or not taken or max(taken) < matter.asked:
             return False
         if matter.severity == EXPIRED:
-            cooldown = max(cooldown, (max(taken) - matter.rose) / 7)
+            cooldown *= max(1, (max(taken) - matter.rose) // 7 // cooldown)
         return now >= max(taken) + cooldown
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────

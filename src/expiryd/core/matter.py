@@ -14,7 +14,7 @@ from expiryd.core.rules import Rules
 from expiryd.core.severity import Verdict, earliest
 
 FADES = 7
-"""Of the time since something expired this part, at least, passes before that is repeated."""
+"""About this part of the time since something expired passes before that is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
     if ended is None or ended < alert.asked_at or cooldown is None:
         return None
     if alert.severity is Severity.EXPIRED:
-        cooldown = max(cooldown, (ended - alert.since) / FADES)
+        # in whole cooldowns, so that what is said together stays together
+        cooldown *= max((ended - alert.since) / FADES // cooldown, 1)
     return later(ended, cooldown)
 
 
