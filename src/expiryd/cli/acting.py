@@ -99,8 +99,8 @@ def silence() -> None:
 def silence_add(outset: Outset, matchers: tuple[str, ...], until: str, reason: str) -> int:
     """Hear nothing of what matches all of MATCHER.
 
-    MATCHER is KEY=VALUE with a key of severity, category, collector, owner, kind, item, aspect, event or labels.NAME;
-    in VALUE `*` stands for anything. A key given twice means either.
+    MATCHER is KEY=VALUE with a key of severity, category, collector, owner, kind, item, aspect, generation, event or
+    labels.NAME; in VALUE `*` stands for anything. A key given twice means either.
     """
     _say(_silence(Line(outset.socket), matchers, until, reason))
     return Exit.OK

@@ -20,12 +20,16 @@ _READ: Mapping[str, Read] = {
     "kind": attrgetter("kind"),
     "item": attrgetter("item"),
     "aspect": attrgetter("aspect"),
+    "generation": attrgetter("generation"),
 }
 _TEXTS = tuple(_READ)
 _KEYS = ("severity", *_TEXTS, "labels", "events")
 _SPLIT = ("severity", "events")
 _TELLING = tuple(severity for severity in Severity if severity > Severity.HEALTHY)
-_FORM = "write KEY=VALUE with a key of severity, category, collector, owner, kind, item, aspect, event or labels.NAME"
+_FORM = (
+    "write KEY=VALUE with a key of severity, category, collector, owner, kind, item, aspect, generation, event or "
+    "labels.NAME"
+)
 _STAR = "[*]"
 
 
@@ -40,17 +44,27 @@ class Facts:
     kind: str = ""
     traits: Traits = NO_TRAITS
     event: EventKind | None = None
+    generation: str = ""
 
     @classmethod
     def of(cls, event: Event) -> Facts:
         """The end of a matter is as severe as the matter was; that a sound thing is gone is worth an info."""
         severity = max(event.before, Severity.INFO) if event.kind.closes else event.severity
-        return cls(severity, event.item, event.collector, event.aspect, event.item_kind, event.traits, event.kind)
+        kind, traits = event.item_kind, event.traits
+        return cls(severity, event.item, event.collector, event.aspect, kind, traits, event.kind, event.generation)
 
     @classmethod
     def about(cls, state: ItemState, alert: Alert) -> Facts:
         seen = state.observation
-        return cls(alert.severity, state.id, state.collector, alert.aspect, seen.kind, seen.traits)
+        return cls(
+            alert.severity,
+            state.id,
+            state.collector,
+            alert.aspect,
+            seen.kind,
+            seen.traits,
+            generation=alert.generation,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class Matcher:
     kind: tuple[str, ...] = ()
     item: tuple[str, ...] = ()
     aspect: tuple[str, ...] = ()
+    generation: tuple[str, ...] = ()
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_PATTERNS, hash=False)
     events: tuple[EventKind, ...] = ()
     _texts: tuple[tuple[str, Read, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)

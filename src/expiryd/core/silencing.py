@@ -71,8 +71,10 @@ class Hush:
 
 
 def snoozed(alert: Alert | Event) -> Matcher:
-    """Exactly the matter of this alert, in whatever generation."""
-    return Matcher(item=(exactly(alert.item),), aspect=(exactly(alert.aspect),))
+    """Exactly the matter of this alert: another credential in its place is another matter."""
+    return Matcher(
+        item=(exactly(alert.item),), aspect=(exactly(alert.aspect),), generation=(exactly(alert.generation),)
+    )
 
 
 def muting(hush: Hush, notifier: str, now: datetime) -> Muting:

@@ -75,7 +75,8 @@ def test_a_silence_that_ends_before_it_begins_is_refused() -> None:
 
 def test_a_snooze_means_one_matter_and_no_other() -> None:
     snooze = Hush(silences=[silence(matcher=snoozed(WARNING))])
-    assert muted(replace(WARNING, generation="another"), snooze) is not None
+    assert muted(replace(WARNING, kind=EventKind.REPEATED), snooze) is not None
+    assert muted(replace(WARNING, generation="another"), snooze) is None
     assert muted(replace(WARNING, aspect="placeholder"), snooze) is None
     assert muted(event(item="ci/AAR_TOKEN2"), snooze) is None
     starred = event(item="tls/*.example.org")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.rig import Rig
+from tests.rig import Rig, expiring
 from tests.scenario import at, want
 from tests.story import Act, Disturbance, disturbed, play, sees
 from tests.unit.engine.test_silences import silenced
 
 from expiryd.api import parse_duration
 from expiryd.engine.actions import Actions, Taking
+from expiryd.testing import EPOCH
 
 
 def taken(alert: str = "tokens/AAR#expiry", *, until: str = "", until_renewed: bool = False) -> Act:
@@ -150,6 +151,27 @@ async def test_what_is_over_during_a_snooze_is_told_to_who_knew_of_it(tmp_path: 
         at("1d", sees(AAR="300d")),
         want("2d12h", "2d12h2m", "slack: renewed healthy tokens/AAR"),
         until="4d",
+        disturbance=disturbance,
+        settings=QUIET_LADDER,
+    )
+
+
+@disturbed
+async def test_a_snooze_is_of_one_credential_and_the_next_one_is_heard(
+    tmp_path: Path, disturbance: Disturbance
+) -> None:
+    def shows(generation: str, end: str) -> Act:
+        return sees("tokens", expiring("AAR", EPOCH + parse_duration(end), generation=generation))
+
+    await play(
+        tmp_path,
+        at("0s", shows("old", "6d")),
+        want("0s", "1m", "slack: raised critical tokens/AAR"),
+        at("1h", snoozed(until="20d")),
+        at("1d", shows("new", "9d")),
+        want("1d", "1d1m", "slack: raised warning tokens/AAR"),
+        want("2d", "2d1m", "slack: worsened critical tokens/AAR"),
+        until="2d12h",
         disturbance=disturbance,
         settings=QUIET_LADDER,
     )

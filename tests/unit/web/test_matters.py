@@ -182,7 +182,7 @@ async def kept(asker: Asker, query: str = "") -> Any:
 async def test_a_snooze_keeps_one_alert_quiet_and_is_listed_with_it(asker: Asker) -> None:
     rig = asker.rig
     snoozed = await take(asker, path="/api/v1/alerts/tokens%2FT%23expiry/snooze", reason="at lunch", until="2h")
-    assert snoozed["matchers"] == {"item": ["tokens/T"], "aspect": ["expiry"]}
+    assert snoozed["matchers"] == {"item": ["tokens/T"], "aspect": ["expiry"], "generation": ["1"]}
     assert (snoozed["actor"], snoozed["reason"], snoozed["state"]) == (ME, "at lunch", "active")
     assert snoozed["ends_at"] == "2030-01-01T02:01:00Z"
     (row,) = (await asker.get("/api/v1/alerts"))["alerts"]
