@@ -14,6 +14,7 @@ from expiryd.core.kinship import MOST_PLACES, Kinship
 from expiryd.core.model import Alert, Event, ItemId, ItemState, Severity, collector_of
 from expiryd.core.rules import Rules
 from expiryd.core.step import Step, wake_at
+from expiryd.engine.tasks import unbroken
 from expiryd.store.port import Change, Entry, Look, Outcome, Store
 
 SHARDS = 64
@@ -112,7 +113,7 @@ class Ledger:
         look: Look | None = None,
         journal: Sequence[Entry] = (),
     ) -> list[Event]:
-        """State, events and the duty to tell in one transaction; memory follows only when it holds."""
+        """State, events and the duty to tell in one transaction; memory follows when it holds, and only then."""
         changed: list[ItemState] = []
         judged: list[ItemState] = []
         for step in steps:
@@ -124,24 +125,26 @@ class Ledger:
         events = self._with_places(steps) + [last.event for last in gone if last.event]
         if not (changed or judged or gone or look or journal):
             return []
-        await self._store.commit(
-            Change(
-                items=changed,
-                judged=judged,
-                forgotten=[last.item for last in gone],
-                events=[(event, audience.hears(event)) for event in events],
-                due=now + audience.group_wait,
-                look=look,
-                journal=journal,
-            )
+        change = Change(
+            items=changed,
+            judged=judged,
+            forgotten=[last.item for last in gone],
+            events=[(event, audience.hears(event)) for event in events],
+            due=now + audience.group_wait,
+            look=look,
+            journal=journal,
         )
-        for state in (*changed, *judged):
-            self._keep(state, with_stamps=True)
-        for last in gone:
-            self._drop(last.item)
-        if look is not None:
-            self._note(look)
+        await unbroken(self._commit(change))
         return events
+
+    async def _commit(self, change: Change) -> None:
+        await self._store.commit(change)
+        for state in (*change.items, *change.judged):
+            self._keep(state, with_stamps=True)
+        for item in change.forgotten:
+            self._drop(item)
+        if change.look is not None:
+            self._note(change.look)
 
     def settled(
         self,
@@ -274,7 +277,7 @@ class Ledger:
 
     def _note(self, look: Look) -> None:
         self.last_looks[look.collector] = look
-        if look.outcome == "complete":
+        if look.outcome is Outcome.COMPLETE:
             self.last_good[look.collector] = look.finished_at
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from expiryd.api import Log
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -46,3 +48,14 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._log.error("task.failed", task=task.get_name(), exc_info=failure)
+
+
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Once begun it runs to its end: who is cancelled meanwhile waits for that, then hears of it."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        task.exception()  # nobody is left to hear of it
+        raise
