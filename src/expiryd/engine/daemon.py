@@ -106,6 +106,8 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._held_is_stale = True
         """What muted the held parcels may be over, or may not be in the configuration any more."""
+        self._may_have_orphans = True
+        """Items may be known of a collector or notifier that the configuration no longer has."""
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,17 +166,18 @@ class Daemon:
             self.ledger.wake_all(self.clock.now())
             self._adopt(graph)
             self._ask_again()
-            await self._retire_items()
             if self.schedule.running:
                 self.schedule.install(self._rhythms(), self._last_looks())
                 graph.employ()
                 for name in graph.edited:
                     self.look(name)
+            self._background.spawn(self._retire(old, patience), "retire the old graph")
             self.log.info("config.reloaded", hash=config.hash)
             changed = old.config.changed_sections(config)
             hashes = {"before": old.config.hash, "after": config.hash}
             await self._on_record("config.reloaded", actor, **hashes, changed=changed)
-            self._background.spawn(self._retire(old, patience), "retire the old graph")
+            with suppress(StoreError):  # the next tick tries again
+                await self._retire_items()
             return config
 
     @property
@@ -224,6 +227,7 @@ class Daemon:
     async def tick(self) -> None:
         """Judge what time alone may have changed. Raises StoreError."""
         await self._free_held()
+        await self._retire_items()
         await self._timekeeper.review()
         if self.graph.cycle is not None:
             self.voice.told_of(await self.graph.cycle.tick())
@@ -293,6 +297,7 @@ class Daemon:
             )
         )
         self._graph, self.reload_error = graph, ""
+        self._may_have_orphans = True
         self.clock.terms = graph.config.daemon.steadiness
         self._crowds.stir()
         self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
@@ -306,8 +311,9 @@ class Daemon:
 
     async def _retire_items(self) -> None:
         """What belonged to a collector or notifier that the configuration no longer has is not watched any more."""
-        if self.graph.cycle is not None:
+        if self._may_have_orphans and self.graph.cycle is not None:
             self.voice.told_of(await self.graph.cycle.retire(self.graph.collectors, self.graph.notifiers))
+            self._may_have_orphans = False
 
     def _rhythms(self) -> dict[str, Rhythm]:
         zone = self.graph.config.daemon.timezone

@@ -121,6 +121,31 @@ async def test_a_reload_lets_the_message_under_way_arrive_and_the_new_courier_do
         assert rig.news() == ["raised tokens/A"]
 
 
+async def test_a_store_that_fails_at_a_reload_keeps_nobody_from_work_and_what_is_gone_is_forgotten_later(
+    tmp_path: Path,
+) -> None:
+    async with Rig(tmp_path, sources=["tokens", "other"]) as rig:
+        rig.sources["other"].shows(expiring("A", rig.clock.now() + 300 * DAY))
+        await rig.look("other")
+        rig.daemon.begin()
+        store = rig.daemon.store
+        commit = store.commit
+
+        async def full(_: Change) -> None:
+            raise StoreError("no room left on /var/lib/expiryd")
+
+        store.commit = full  # type: ignore[method-assign]  # the disk is full
+        del rig.sources["other"]
+        await rig.reload()
+        assert rig.daemon.graph.idle_couriers(rig.clock.monotonic()) == []
+        assert rig.daemon.schedule.next_run("other") is None
+        assert len(rig.daemon.ledger) == 1
+        store.commit = commit  # type: ignore[method-assign]
+        await rig.tick()
+        assert len(rig.daemon.ledger) == 0
+        await rig.daemon.stop(timedelta(0))
+
+
 # ── noticing ──────────────────────────────────────────────────────────────────────────────────────────
 
 
