@@ -110,9 +110,9 @@ class Cycle:
                 return sort not in ("notifier", "storm") or name in notifiers
             return state.collector in collectors
 
-        orphans = [state for state in self.ledger.all() if not watched(state)]
-        gone = [_last_word(state, now, "no longer watched: it was taken out of the configuration") for state in orphans]
+        why = "no longer watched: it was taken out of the configuration"
         async with self.ledger.lock:
+            gone = [_last_word(state, now, why) for state in self.ledger.all() if not watched(state)]
             return await self.ledger.commit((), self.audience, now, gone=gone)
 
     async def trouble(self, name: str, finding: Finding) -> list[Event]:

@@ -166,6 +166,8 @@ class Daemon:
             self.ledger.wake_all(self.clock.now())
             self._adopt(graph)
             self._ask_again()
+            for name in old.collectors.keys() - graph.collectors.keys():
+                old.looks.cancel(name)  # what it would still find, nobody watches any more
             if self.schedule.running:
                 self.schedule.install(self._rhythms(), self._last_looks())
                 graph.employ()
@@ -305,9 +307,15 @@ class Daemon:
         self.metrics.reloaded(self.clock.now(), graph.config.hash)
 
     async def _retire(self, old: Graph, patience: timedelta) -> None:
-        """Let the old graph finish. A look that it could not finish in time is begun again: no tick is lost."""
+        """Let the old graph finish. A look that it could not finish in time is begun again: no tick is lost.
+
+        What was seen meanwhile was judged by the rules of before.
+        """
+        looked = any(map(old.looks.runs, old.collectors))
         for name in await old.close(patience):
             self.look(name)
+        if looked:
+            self.ledger.wake_all(self.clock.now())
 
     async def _retire_items(self) -> None:
         """What belonged to a collector or notifier that the configuration no longer has is not watched any more."""

@@ -34,6 +34,12 @@ class Tasks:
         if task is not None:
             await asyncio.wait({task})
 
+    def cancel(self, name: str) -> None:
+        """End the task of this name, if there is one, where it waits next."""
+        for task in self._running:
+            if task.get_name() == name:
+                task.cancel()
+
     async def drain(self, patience: timedelta) -> list[str]:
         """Wait for the tasks to end by themselves, cancel the late ones, and name those."""
         if not self._running:

@@ -237,3 +237,50 @@ async def test_a_look_that_a_reload_cuts_short_is_begun_again(tmp_path: Path) ->
         assert rig.sources["tokens"].looks == 2
         await rig.wait(MINUTE)
         assert rig.news() == ["raised tokens/A"]
+
+
+async def patient(rig: Rig) -> None:
+    """From the next reload on, looks under way may end by themselves."""
+    daemon = rig.config.daemon.model_copy(update={"drain": timedelta(seconds=10)})
+    rig.config = rig.config.model_copy(update={"daemon": daemon})
+    await rig.daemon.reload()
+
+
+async def test_a_look_under_way_at_a_source_that_is_taken_out_brings_none_of_its_items_back(tmp_path: Path) -> None:
+    async with Rig(tmp_path, sources=["tokens", "other"]) as rig:
+        await patient(rig)
+        rig.sources["other"].shows(expiring("bad", rig.clock.now() + DAY))
+        await rig.look("other")
+        await rig.wait(MINUTE)
+        rig.news()
+        gate = rig.sources["other"].holds()
+        rig.daemon.look("other")
+        await gate.reached.wait()
+        old = rig.daemon.graph
+        del rig.sources["other"]
+        await rig.reload()
+        gate.open.set()
+        await old.looks.ended("other")
+        await rig.wait(MINUTE)
+        assert rig.news() == ["vanished other/bad"]
+        assert len(rig.daemon.ledger) == 0
+
+
+async def test_what_a_look_under_way_judged_by_the_old_rules_is_judged_by_the_new_ones(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        await patient(rig)
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 10 * DAY))
+        await rig.look()
+        await rig.wait(MINUTE)
+        rig.news()
+        gate = rig.sources["tokens"].holds()
+        rig.daemon.look("tokens")
+        await gate.reached.wait()
+        old = rig.daemon.graph
+        await rig.reload(policy={"critical": 14 * DAY})
+        gate.open.set()
+        await old.looks.ended("tokens")
+        async with asyncio.timeout(10):
+            while not (told := rig.news()):
+                await rig.wait(MINUTE)
+        assert told == ["worsened tokens/A"]
