@@ -174,6 +174,13 @@ def _moment(value: object) -> object:
         raise ValueError("write a date such as 2026-09-01 or a time such as 2026-09-01T12:00:00Z") from None
 
 
+def _before_never(moment: date | datetime | Literal["never"] | None) -> date | datetime | Literal["never"] | None:
+    """The last year of the calendar is a stand-in, and arithmetic on it leaves the calendar."""
+    if isinstance(moment, date) and moment.year > 9998:
+        raise ValueError('write "never" for what never expires')
+    return moment
+
+
 def _rate(text: str | None) -> str | None:
     if text is not None:
         Rate.parse(text)
@@ -260,7 +267,7 @@ class ItemConfig(_Frozen):
 
     title: str = ""
     issued: Moment | None = None
-    expires: Moment | Literal["never"] | None = None
+    expires: Annotated[Moment | Literal["never"] | None, AfterValidator(_before_never)] = None
     lifetime: PositiveDuration | None = None
     category: str = ""
     owner: str = ""

@@ -334,6 +334,12 @@ def test_a_database_password_is_never_shown(tmp_path: Path) -> None:
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59Z"])
+def test_the_last_year_of_the_calendar_is_no_end_but_a_stand_in_for_never(tmp_path: Path, end: str) -> None:
+    found = problems(tmp_path, f'collectors.a = {{ type = "watch", path = "x", items.x = {{ expires = {end} }} }}')
+    assert found == {"collectors.a.items.x.expires": 'write "never" for what never expires'}
+
+
 def test_every_error_is_told_at_once_across_sections_and_plugins(tmp_path: Path) -> None:
     found = problems(
         tmp_path,
