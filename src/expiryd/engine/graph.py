@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -96,12 +96,14 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
     async with AsyncExitStack() as stack:
         collectors: dict[str, tuple[CollectorConfig, Collector]] = {}
         for name, wanted in config.collectors.items():
-            collector = wanted.build(tools_for(name))
+            with _blamed(f"collectors.{name}"):
+                collector = wanted.build(tools_for(name))
             stack.push_async_callback(collector.aclose)
             collectors[name] = (wanted, collector)
         notifiers: dict[str, tuple[NotifierConfig, Notifier]] = {}
         for name, reached in config.notifiers.items():
-            notifier = reached.build(tools_for(name))
+            with _blamed(f"notifiers.{name}"):
+                notifier = reached.build(tools_for(name))
             stack.push_async_callback(notifier.aclose)
             notifiers[name] = (reached, Rehearsed(notifier, tools_for(name).log) if rehearse else notifier)
         own = tools_for("expiryd")
@@ -120,6 +122,15 @@ async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) 
             _owned=stack.pop_all(),
         )
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _blamed(place: str) -> Iterator[None]:
+    """A plugin's bug is an error of the configuration that names it: a reload with one must not end the daemon."""
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError, ArithmeticError, OSError) as bug:
+        raise ValueError(f"{place}: it cannot be built ({type(bug).__name__}: {bug})") from bug
 
 
 def hears_of(routes: Sequence[Route], notifiers: Mapping[str, NotifierConfig]) -> Callable[[Event], tuple[str, ...]]:

@@ -24,6 +24,13 @@ class WatchConfig(CollectorConfig):
         return COLLECTORS.setdefault(tools.name, Scripted([]))
 
 
+class FaultyConfig(CollectorConfig):
+    type: Literal["faulty"] = "faulty"
+
+    def build(self, tools: Tools) -> Collector:
+        return {}["secret"]  # a bug
+
+
 class TellConfig(NotifierConfig):
     type: Literal["tell"] = "tell"
     broken: bool = False
@@ -66,3 +73,11 @@ async def test_a_rehearsal_closes_the_notifier_it_stands_for() -> None:
         graph = await build(config(), lambda name: tools(http, name=name), rehearse=True)
         await graph.close(timedelta(0))
     assert NOTIFIERS["slack"].closed
+
+
+async def test_a_bug_in_a_plugin_is_told_as_an_error_of_the_configuration_that_names_it() -> None:
+    faulty = config().model_copy(update={"collectors": {"web": WatchConfig(), "own": FaultyConfig()}})
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(ValueError, match=r"^collectors\.own: it cannot be built \(KeyError: 'secret'\)$"):
+            await build(faulty, lambda name: tools(http, name=name))
+    assert COLLECTORS["web"].closed
