@@ -152,7 +152,6 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
             log=structlog.get_logger().bind(plugin=name),
             secret=secrets.read,
             fingerprint=fingerprint,
-            timezone=config.daemon.timezone,
             installation=daemon.ledger.installation,
         )
 

@@ -61,7 +61,6 @@ async def imagined(config: Config, environ: Mapping[str, str], start: datetime) 
                 log=Mute(),
                 secret=_no_secret,
                 fingerprint=fingerprint,
-                timezone=config.daemon.timezone,
             )
 
         yield await stack.enter_async_context(simulate(config, store, tools_for, start))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -93,17 +93,21 @@ class Graph:
 
 async def build(config: Config, tools_for: ToolsFor, *, rehearse: bool = False) -> Graph:
     """Fallible and invisible: nothing live is touched until it returns. Raises ExpirydError or ValueError."""
+
+    def lent(name: str) -> Tools:
+        return replace(tools_for(name), timezone=config.daemon.timezone)
+
     async with AsyncExitStack() as stack:
         collectors: dict[str, tuple[CollectorConfig, Collector]] = {}
         for name, wanted in config.collectors.items():
             with _blamed(f"collectors.{name}"):
-                collector = wanted.build(tools_for(name))
+                collector = wanted.build(lent(name))
             stack.push_async_callback(collector.aclose)
             collectors[name] = (wanted, collector)
         notifiers: dict[str, tuple[NotifierConfig, Notifier]] = {}
         for name, reached in config.notifiers.items():
             with _blamed(f"notifiers.{name}"):
-                notifier = reached.build(tools_for(name))
+                notifier = reached.build(lent(name))
             stack.push_async_callback(notifier.aclose)
             notifiers[name] = (reached, Rehearsed(notifier, tools_for(name).log) if rehearse else notifier)
         own = tools_for("expiryd")

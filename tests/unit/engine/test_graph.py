@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
 
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, Tools
-from expiryd.config.model import Config
+from expiryd.config.model import Config, DaemonConfig
 from expiryd.engine.graph import build
 from expiryd.testing import Recording, Scripted, tools
 
 COLLECTORS: dict[str, Scripted] = {}
 NOTIFIERS: dict[str, Recording] = {}
+ZONES: dict[str, ZoneInfo] = {}
 
 
 class WatchConfig(CollectorConfig):
     type: Literal["watch"] = "watch"
 
     def build(self, tools: Tools) -> Collector:
+        ZONES[tools.name] = tools.timezone
         return COLLECTORS.setdefault(tools.name, Scripted([]))
 
 
@@ -81,3 +84,11 @@ async def test_a_bug_in_a_plugin_is_told_as_an_error_of_the_configuration_that_n
         with pytest.raises(ValueError, match=r"^collectors\.own: it cannot be built \(KeyError: 'secret'\)$"):
             await build(faulty, lambda name: tools(http, name=name))
     assert COLLECTORS["web"].closed
+
+
+async def test_plugins_are_lent_the_time_zone_of_the_configuration_they_are_built_of() -> None:
+    async with aiohttp.ClientSession() as http:
+        for zone in (ZoneInfo("Europe/Berlin"), ZoneInfo("America/Lima")):  # the second as by a reload
+            moved = config().model_copy(update={"daemon": DaemonConfig(timezone=zone)})
+            await (await build(moved, lambda name: tools(http, name=name))).close(timedelta(0))
+            assert ZONES["web"] == zone
