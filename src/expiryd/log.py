@@ -82,7 +82,7 @@ def configure(
     file: Path | None = None,
     redactor: Redactor,
 ) -> Journal:
-    """Set logging up for the process, or anew after a reload, and return where it goes. Raises LogError.
+    """Set logging up for the process, or anew, and return where it goes. Raises LogError.
 
     Own events go straight to the renderer; the standard library's loggers (apscheduler, aiohttp, sqlalchemy,
     asyncio, warnings) join them from WARNING up.
@@ -100,7 +100,7 @@ def configure(
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *ending],
         logger_factory=lambda *_names: structlog.WriteLogger(journal),  # type: ignore[arg-type]  # asks write and flush only
-        cache_logger_on_first_use=False,  # a reload may change the level
+        cache_logger_on_first_use=False,  # what is set up anew is so for every logger
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.processors.add_log_level, structlog.stdlib.add_logger_name],

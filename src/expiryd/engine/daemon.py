@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from expiryd.api import Clock, CollectorConfig, ExpirydError, Log
@@ -335,8 +336,9 @@ class Daemon:
 
     def _refuse_what_needs_a_restart(self, config: Config) -> None:
         running = self.graph.config
-        fixed = ("state_dir", "database", "event_loop", "log_file", "log_format")
-        changed = [f"daemon.{key}" for key in fixed if getattr(config.daemon, key) != getattr(running.daemon, key)]
+        fixed = ("state_dir", "database", "event_loop", "log_level", "log_file", "log_format")
+        pairs = ((key, attrgetter(key)) for key in (*fixed, "retention.audit", "retention.audit_size"))
+        changed = [f"daemon.{key}" for key, get in pairs if get(config.daemon) != get(running.daemon)]
         changed += ["http"] if config.http != running.http else []
         if changed:
             raise RestartNeeded(f"{', '.join(changed)}: changed, which needs a restart; the old configuration is kept")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
 
 from expiryd.api import CollectError, Message, Receipt
+from expiryd.config.model import Retention
 from expiryd.engine.daemon import RestartNeeded
 from expiryd.store.port import Change, StoreError
 
@@ -94,6 +96,29 @@ async def test_a_new_state_directory_or_listener_needs_a_restart_and_changes_not
         await rig.daemon.reload()
     assert rig.daemon.graph is graph
     assert rig.daemon.graph.config is running
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("daemon.log_level", {"log_level": "debug"}),
+        ("daemon.retention.audit", {"retention": Retention(audit=30 * DAY)}),
+        ("daemon.retention.audit_size", {"retention": Retention(audit_size=2**20)}),
+    ],
+)
+async def test_what_a_reload_could_not_honour_is_refused_and_not_silently_left_as_it_was(
+    rig: Rig, key: str, change: dict[str, object]
+) -> None:
+    rig.config = rig.config.model_copy(update={"daemon": rig.config.daemon.model_copy(update=change)})
+    with pytest.raises(RestartNeeded, match=f"^{re.escape(key)}: changed, which needs a restart"):
+        await rig.daemon.reload()
+
+
+async def test_how_long_the_past_is_kept_may_be_reloaded(rig: Rig) -> None:
+    kept = {"retention": Retention(events=30 * DAY)}
+    rig.config = rig.config.model_copy(update={"daemon": rig.config.daemon.model_copy(update=kept)})
+    await rig.daemon.reload()
+    assert rig.daemon.graph.config.daemon.retention.events == 30 * DAY
 
 
 async def test_reloads_that_overlap_come_one_after_the_other(rig: Rig) -> None:
