@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ class Outset:
         named = self.given or (self.paths if self.environ.get("EXPIRYD_CONFIG") else ())
         if said is None and (missing := [path for path in named if not path.exists()]):
             raise Stop(Exit.CONFIG, *(f"{path}: cannot be read: No such file or directory" for path in missing))
-        return self.paths[0].resolve().parent / (said or _usual_state_dir()) / SOCKET_NAME
+        beside = Path(os.path.normpath(self.paths[0].absolute())).parent  # as in `expiryd.config.load`
+        return beside / (said or _usual_state_dir()) / SOCKET_NAME
 
     def _files(self) -> Iterator[Path]:
         """In the order in which later ones win, as in `expiryd.config.load`."""

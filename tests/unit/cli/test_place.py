@@ -50,6 +50,13 @@ def test_a_relative_directory_is_meant_beside_the_first_file(tmp_path: Path) -> 
     assert outset(tmp_path, '[daemon]\nstate_dir = "var"').socket == tmp_path / "var/expiryd.sock"
 
 
+def test_a_link_to_the_file_stands_where_it_stands_as_for_the_daemon(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    outset(tmp_path / "..data", '[daemon]\nstate_dir = "var"')
+    (tmp_path / "expiryd.toml").symlink_to("..data/expiryd.toml")
+    assert Outset((tmp_path / "expiryd.toml",), {}).socket == tmp_path / "var/expiryd.sock"
+
+
 def test_later_files_the_overlay_and_the_environment_win_in_this_order(tmp_path: Path) -> None:
     text = '[daemon]\nstate_dir = "/one"'
     (tmp_path / "conf.d").mkdir()
