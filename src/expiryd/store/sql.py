@@ -373,14 +373,13 @@ def _shrink(file: Path, patience: timedelta) -> bool:
 
 def _copy(file: Path, path: Path) -> None:
     """VACUUM INTO writes a consistent copy from a read transaction; a plain copy of the files may be torn."""
-    with ExitStack() as undo:
-        copy = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as copy, ExitStack() as undo:
         undo.callback(path.unlink)
         with closing(sqlite3.connect(file)) as connection:
             connection.execute("VACUUM INTO ?", (str(path),))
-        os.fsync(copy)
+        os.fsync(copy.fileno())
         undo.pop_all()
-        os.close(copy)
 
 
 def _chunks(values: Sequence[T], size: int = _ROWS) -> Iterator[Sequence[T]]:

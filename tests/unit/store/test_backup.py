@@ -59,3 +59,15 @@ async def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
         await store.backup(tmp_path / "nowhere" / "copy")
     await store.aclose()
     assert [path.name for path in tmp_path.iterdir()] == ["expiryd.db"]
+
+
+async def test_a_backup_of_what_is_damaged_leaves_no_file_and_nothing_open(tmp_path: Path) -> None:
+    damaged, opened = tmp_path / "expiryd.db", Path("/proc/self/fd")
+    damaged.write_bytes(b"no database" * 1000)
+    store = SqlStore(database_url(damaged))
+    for _ in range(2):  # the first also opens what stays open, such as the thread's own
+        before = len(list(opened.iterdir()))
+        with pytest.raises(StoreError, match=r"the backup .*copy is damaged"):
+            await store.backup(tmp_path / "copy")
+    assert len(list(opened.iterdir())) == before
+    assert list(tmp_path.iterdir()) == [damaged]
