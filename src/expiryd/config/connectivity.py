@@ -16,9 +16,18 @@ _TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]+):(?P<port>\d
 def address_of(target: str) -> tuple[str, int]:
     """Host and port. Raises ValueError."""
     match = _TARGET.fullmatch(target)
-    if match is None or not 0 < int(match["port"]) < 65_536:
+    if match is None or not 0 < int(match["port"]) < 65_536 or not _may_be_asked_for(match["host"]):
         raise ValueError('write host:port such as "192.0.2.1:53" or "[2001:db8::1]:443"')
     return match["host"].strip("[]"), int(match["port"])
+
+
+def _may_be_asked_for(host: str) -> bool:
+    """Of an empty or overlong label the resolver raises what is no OSError."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _target(text: str) -> str:

@@ -334,6 +334,12 @@ def test_a_database_password_is_never_shown(tmp_path: Path) -> None:
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("host", ["gateway..lan", f"{'a' * 64}.lan", ".lan"])
+def test_a_name_that_cannot_be_asked_for_is_no_target_of_connectivity(tmp_path: Path, host: str) -> None:
+    found = problems(tmp_path, f'connectivity.targets = ["{host}:53"]')
+    assert found == {"connectivity.targets[0]": 'write host:port such as "192.0.2.1:53" or "[2001:db8::1]:443"'}
+
+
 @pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59Z"])
 def test_the_last_year_of_the_calendar_is_no_end_but_a_stand_in_for_never(tmp_path: Path, end: str) -> None:
     found = problems(tmp_path, f'collectors.a = {{ type = "watch", path = "x", items.x = {{ expires = {end} }} }}')
