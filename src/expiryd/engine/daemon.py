@@ -62,6 +62,7 @@ class Daemon:
         self.silences = Silences(store, self.clock, log, self._ask_again)
         self.schedule = Schedule(clock, log, self.look)
         self.started_at = clock.now()
+        self._begun = clock.monotonic()
         self.reload_error = ""
         self.voice = Voice(lambda: self.graph, log, metrics)
         self.pulse = Pulse(
@@ -188,6 +189,11 @@ class Daemon:
         if self._graph is None:
             raise RuntimeError("the daemon has not been started")
         return self._graph
+
+    @property
+    def uptime(self) -> timedelta:
+        """By the clock that no setting moves."""
+        return timedelta(seconds=self.clock.monotonic() - self._begun)
 
     @property
     def store_error(self) -> str:

@@ -133,7 +133,7 @@ class Api:
             "version": __version__,
             "status": self._health.overall(outbox).word,
             "started_at": rfc3339(daemon.started_at),
-            "uptime": int((daemon.clock.now() - daemon.started_at).total_seconds()),
+            "uptime": daemon.uptime // timedelta(seconds=1),
             "config": daemon.graph.config.hash,
             "reload_error": daemon.reload_error,
             "store_error": daemon.store_error,

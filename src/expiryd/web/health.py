@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from expiryd.web.route import Ask, Right, Route, answer, plain
 from expiryd.web.vitals import item_totals, performance
 
 MOST_ALERTS = 20
+_MILLISECOND = timedelta(milliseconds=1)
 _WHO_MAY_SEE = "names, messages and alerts are shown only to those who may read: send a token"
 _TEMPORARY = {503: "It cannot do its work: critical or unavailable."}
 
@@ -80,7 +81,7 @@ class Health:
         body = {
             "overall": overall.word,
             "timestamp": stamp(self._daemon.clock.now()),
-            "uptime": self._uptime(),
+            "uptime": self._daemon.uptime // _MILLISECOND,
             "checks": [_row(each, full=knows) for each in made],
             "performance": performance(self._daemon, outbox),
             "alerts": await self._alerts() if knows else [],
@@ -105,7 +106,7 @@ class Health:
         outbox = await self._glance.outbox()
         body = {
             "timestamp": stamp(self._daemon.clock.now()),
-            "uptime": self._uptime(),
+            "uptime": self._daemon.uptime // _MILLISECOND,
             "items": item_totals(self._daemon),
             "alerts": await self.alert_counts(),
             **performance(self._daemon, outbox),
@@ -163,9 +164,6 @@ class Health:
         started = self._daemon.clock.monotonic()
         made = check()
         return Timed(made, self._daemon.clock.now(), self._daemon.clock.monotonic() - started)
-
-    def _uptime(self) -> int:
-        return int((self._daemon.clock.now() - self._daemon.started_at).total_seconds() * 1000)
 
 
 def _alerts_of(state: ItemState) -> Iterator[tuple[Rank, tuple[ItemState, Alert]]]:

@@ -205,6 +205,12 @@ async def test_a_clock_that_is_put_back_is_noticed_and_the_schedule_worked_out_a
 # ── failing looks ─────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_how_long_it_has_run_is_not_asked_of_a_clock_that_may_be_set(rig: Rig) -> None:
+    await rig.clock.advance(HOUR)
+    rig.clock.jump(-DAY)
+    assert rig.daemon.uptime == HOUR
+
+
 async def test_a_look_that_could_not_be_remembered_is_made_again_soon_and_said_once(rig: Rig) -> None:
     retries: list[timedelta] = []
     rig.daemon.schedule.retry = lambda name, delay: retries.append(delay)  # type: ignore[method-assign]  # no timers here
