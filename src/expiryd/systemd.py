@@ -42,10 +42,6 @@ class Service:
     def stopping(self, status: str) -> bool:
         return self._notify("STOPPING=1", _status(status))
 
-    def extend(self, by: timedelta) -> bool:
-        """Ask for this much more time, from now, before the start or the stop counts as hung."""
-        return self._notify(f"EXTEND_TIMEOUT_USEC={by // _MICROSECOND}")
-
     def watchdog(self) -> bool:
         """Alive and making progress; due at every `watchdog_interval`."""
         return self._notify("WATCHDOG=1")

@@ -31,7 +31,6 @@ def test_each_call_is_one_datagram_in_the_words_of_sd_notify(manager: tuple[sock
         (service.status("next look ci-tokens in 3 min"), b"STATUS=next look ci-tokens in 3 min"),
         (service.reloading(12.5), b"RELOADING=1\nMONOTONIC_USEC=12500000"),
         (service.stopping("draining"), b"STOPPING=1\nSTATUS=draining"),
-        (service.extend(timedelta(seconds=30)), b"EXTEND_TIMEOUT_USEC=30000000"),
         (service.watchdog(), b"WATCHDOG=1"),
     ]
     for delivered, datagram in said:

@@ -89,11 +89,11 @@ class Trail:
                     found[number] = (values["at"], found.get(number, ("", 0))[1] + 1)
         return found
 
-    def append(self, records: Sequence[Record]) -> Link:
+    def append(self, records: Sequence[Record]) -> None:
         """Write them behind the end, on disk when it returns. What fails half-way is cut off again."""
         if not records:
-            return self.end
-        path = self._writable(records[0].at)
+            return
+        path = self._writable()
         end, text = self.end, []
         for record in records:
             line, end = seal(record, end, self._key)
@@ -110,7 +110,6 @@ class Trail:
         finally:
             os.close(descriptor)
         self.end, self._size = end, self._size + len(data)
-        return end
 
     def trim(self, now: datetime) -> int:
         """Remove the oldest files that are past their time or too many; how many. The chain says which and why."""
@@ -137,7 +136,7 @@ class Trail:
         _sync(self.directory)
         return len(gone)
 
-    def _writable(self, now: datetime) -> Path:
+    def _writable(self) -> Path:
         if self._file is None or self._size >= self._keeping.file_bytes:
             number = _number(self._file) + 1 if self._file else 1
             path = self.directory / f"audit-{number:06d}.jsonl"
@@ -288,14 +287,6 @@ def _number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for raw in file:
-            values = read_line(raw)
-            if values is not None:
-                yield values
-
-
 def _backwards(path: Path) -> Iterator[dict[str, Any]]:
     """The newest line first, read in pieces: the newest few cost little however large the file. None if it is gone."""
     with suppress(FileNotFoundError), path.open("rb") as file:
@@ -315,7 +306,8 @@ def _whole(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _first_line(path: Path) -> dict[str, Any] | None:
-    return next(_lines(path), None)
+    with path.open("rb") as file:
+        return next(filter(None, map(read_line, file)), None)
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

@@ -19,6 +19,8 @@ from expiryd.core.wording import plain
 _WORDS = [severity.word for severity in sorted(Severity, reverse=True)]
 _BAD = [severity.word for severity in sorted(Severity, reverse=True) if severity > Severity.HEALTHY]
 
+_OLD_TYPES = ("cicd", "runtime", "maintainer")
+
 
 class Severities(click.ParamType[frozenset[Severity]]):
     """`critical,expired`."""
@@ -115,13 +117,13 @@ def _alias(name: str, category: str | None, text: str) -> click.Command:
 ALIASES = (
     _alias("monitor-all", None, "The same as `check`."),
     _alias("cycle", None, "The same as `check`; with --notify it tells the notifiers."),
-    *(_alias(f"{c}-only", c, f"The same as `check --category {c}`.") for c in ("cicd", "runtime", "maintainer")),
+    *(_alias(f"{c}-only", c, f"The same as `check --category {c}`.") for c in _OLD_TYPES),
 )
 
 
 @click.command("check-token", hidden=True)
 @click.argument("name")
-@click.argument("kind", metavar="TYPE", type=click.Choice(["cicd", "runtime", "maintainer"]))
+@click.argument("kind", metavar="TYPE", type=click.Choice(_OLD_TYPES))
 @click.option("--json", "as_json", is_flag=True, help="The old keys as a JSON object.")
 @click.option("-v", "--verbose", is_flag=True, help="Every detail.")
 @click.option("--ci", is_flag=True, help="No colour, no progress.")

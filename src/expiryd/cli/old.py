@@ -10,7 +10,6 @@ from expiryd.core.duration import in_utc
 from expiryd.core.model import BLIND, Basis, ItemState, Severity
 from expiryd.core.severity import end_is_unknown
 
-TYPES = ("cicd", "runtime", "maintainer")
 ACTIONS: Mapping[str, str] = {
     "EXPIRED": "IMMEDIATE ROTATION REQUIRED",
     "CRITICAL": "URGENT ROTATION REQUIRED",

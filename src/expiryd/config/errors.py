@@ -75,10 +75,8 @@ _WITH_LIMIT = {
     "too_long": ("must have at most {} entries", "max_length"),
 }
 
-_FORMS = {
-    "datetime.timedelta(0)": "0s",
-    r"^\d+/\d+[smhd]$": 'write a number per time such as "1/1s" or "20/10m"',
-}
+_ZERO = "datetime.timedelta(0)"
+"""How pydantic tells of a limit inside a union."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +168,7 @@ def _words(details: ErrorDetails, model: type[BaseModel], place: Sequence[Key]) 
 def _limit(limit: object) -> str:
     if isinstance(limit, timedelta):
         return format_duration(limit)
-    text = str(limit)
-    return _FORMS.get(text, text)
+    return "0s" if limit == _ZERO else str(limit)
 
 
 def _without(value: object, text: str) -> str:

@@ -139,12 +139,8 @@ Rank = tuple[float, bool, datetime, str]
 """What comes first is smallest; no two are equal."""
 
 
-def worst_first(states: list[ItemState]) -> list[ItemState]:
-    """Most severe first, unknown after warnings, then the soonest end, then the name."""
-    return sorted(states, key=item_rank)
-
-
 def item_rank(state: ItemState) -> Rank:
+    """Most severe first, unknown after warnings, then the soonest end, then the name."""
     lifetime = state.observation.lifetime
     end = lifetime.expires_at if lifetime else None
     return -_weight(state.severity), end is None, end or state.first_seen, state.id

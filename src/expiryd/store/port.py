@@ -199,9 +199,7 @@ class Store(Protocol):
     async def dispatch(self, notifier: str, parcels: Sequence[int], batch: str, until: datetime) -> None:
         """Note, before a send begins, that these leased parcels go out together under this key; lease till `until`."""
 
-    async def settle(
-        self, notifier: str, settlements: Sequence[Settlement], *, journal: Sequence[Entry] = ()
-    ) -> None: ...
+    async def settle(self, notifier: str, settlements: Sequence[Settlement]) -> None: ...
 
     async def postpone(
         self, notifier: str, parcels: Sequence[int], due: datetime, reason: str, batch: str | None

@@ -189,15 +189,7 @@ class SqlStore:
             statements.dispatch(connection, notifier=notifier, ids=ids, key=batch, until=until)
 
     @writes
-    def settle(
-        self,
-        connection: Connection,
-        notifier: str,
-        settlements: Sequence[Settlement],
-        *,
-        journal: Sequence[Entry] = (),
-    ) -> None:
-        journaling.enter(connection, journal)
+    def settle(self, connection: Connection, notifier: str, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
             for ids in _chunks(settlement.parcels, _IDS):
                 writing.settle(connection, notifier, ids, settlement)
