@@ -12,7 +12,7 @@ from expiryd.config.model import Config
 from expiryd.core.foretold import telling_row
 from expiryd.core.ladder import Lead, label, span_of
 from expiryd.core.matching import Facts
-from expiryd.core.model import Event, ItemState, Severity
+from expiryd.core.model import EXPIRY, Event, ItemState, Severity
 from expiryd.core.routing import Trial, trials
 from expiryd.core.rules import Rules
 from expiryd.core.view import alert_row, event_row, item_row, rfc3339, silence_row
@@ -89,7 +89,7 @@ def _state(life: Simulation, config: Config, state: ItemState, now: datetime) ->
 def _imagined(state: ItemState) -> Facts:
     """For want of an open matter: the warning that would be one day."""
     seen = state.observation
-    return Facts(Severity.WARNING, state.id, state.collector, "expiry", seen.kind, seen.traits)
+    return Facts(Severity.WARNING, state.id, state.collector, EXPIRY, seen.kind, seen.traits)
 
 
 def _thresholds(life: Simulation, config: Config, state: ItemState, now: datetime) -> list[Row]:

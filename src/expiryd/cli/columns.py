@@ -151,7 +151,7 @@ def _hand(row: Row, now: datetime) -> str:
 def _finding(finding: Mapping[str, Any]) -> str:
     """Codes say enough, but why something could not be looked at is the first thing anybody asks."""
     code: str = finding["code"]
-    return f"{code}: {finding['detail']}" if code in ("blind", "partial") else code
+    return f"{code}: {finding['detail']}" if code in (BLIND, "partial") else code
 
 
 def _delivery(one: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from expiryd.core.duration import in_utc
-from expiryd.core.model import BLIND, Basis, ItemState, Severity
+from expiryd.core.model import BLIND, EXPIRY, Basis, ItemState, Severity
 from expiryd.core.severity import end_is_unknown
 
 ACTIONS: Mapping[str, str] = {
@@ -60,5 +60,5 @@ def _judgement(state: ItemState, days: int | None) -> tuple[str, str]:
         return "no_expiry", "RUNTIME_NO_EXPIRY"
     if days is None:
         return ("no_expiry_info", "NO_EXPIRY_INFO") if end_is_unknown(seen) else ("unknown", "UNKNOWN:unknown")
-    near = next((alert.severity for alert in state.alerts if alert.aspect == "expiry"), Severity.HEALTHY)
+    near = next((alert.severity for alert in state.alerts if alert.aspect == EXPIRY), Severity.HEALTHY)
     return near.word, near.name if near is Severity.EXPIRED else f"{near.name}:{days}"

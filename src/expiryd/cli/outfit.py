@@ -18,7 +18,7 @@ from expiryd.engine.client import open_client
 from expiryd.engine.clock import SystemClock
 from expiryd.engine.graph import ToolsFor
 from expiryd.redact import Redactor
-from expiryd.secrets import KEY_BYTES, Fingerprint, Secrets
+from expiryd.secrets import KEY_BYTES, KEY_NAME, Fingerprint, Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def outfit(config: Config, environ: Mapping[str, str], *, verbose: bool = 
 def _key(state_dir: Path) -> bytes:
     """The installation's, when it is there for us to read; else one for now. A check leaves nothing behind."""
     try:
-        key = (state_dir / "fingerprint.key").read_bytes()
+        key = (state_dir / KEY_NAME).read_bytes()
     except OSError:
         key = b""
     return key if len(key) == KEY_BYTES else secrets.token_bytes(KEY_BYTES)

@@ -74,12 +74,13 @@ def backup(outset: Outset, file: Path) -> int:
     import asyncio
 
     from expiryd.app import back_up
+    from expiryd.secrets import KEY_NAME
 
     config = outset.config()
     if file.exists():
         raise Stop(Exit.ERROR, f"{file}: there is such a file already; name one that is not there")
     asyncio.run(back_up(config, outset.environ, file))
-    key = config.daemon.state_dir / "fingerprint.key"
+    key = config.daemon.state_dir / KEY_NAME
     click.echo(f"{file}: the state is copied; keep {key} with it")
     return Exit.OK
 

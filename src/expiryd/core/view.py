@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from expiryd.core.duration import in_utc
-from expiryd.core.model import EXPIRY, Ack, Alert, Event, ItemId, ItemState, Severity
+from expiryd.core.model import BLIND, EXPIRY, Ack, Alert, Event, ItemId, ItemState, Severity
 from expiryd.core.silencing import Silence
 from expiryd.core.wording import action
 
@@ -22,7 +22,7 @@ def item_row(
     """
     seen, lifetime, traits = state.observation, state.observation.lifetime, state.observation.traits
     worst = max(state.alerts, key=lambda alert: alert.severity, default=None)
-    blind = next((alert for alert in state.alerts if alert.aspect == "blind"), None)
+    blind = next((alert for alert in state.alerts if alert.aspect == BLIND), None)
     findings = [{"code": f.code, "severity": f.severity.word, "detail": f.detail} for f in seen.findings]
     if blind is not None:
         findings.append({"code": blind.aspect, "severity": blind.severity.word, "detail": blind.detail})

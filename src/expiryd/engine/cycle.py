@@ -23,6 +23,7 @@ from expiryd.core.model import (
     Observation,
     Reading,
     Severity,
+    collector_of,
 )
 from expiryd.core.step import Step, evaluate, fail, see, vanish
 from expiryd.engine.gathering import Gathering
@@ -199,12 +200,12 @@ class Cycle:
         def regard(settled: Observation, begun: datetime) -> Observation:
             return self.ledger.kinship.regard(item, settled, begun, now)
 
-        before, by = self.ledger.get(item), self.rulebook.resolve(_collector(item), seen.id, seen.traits, seen.kind)
+        before, by = self.ledger.get(item), self.rulebook.resolve(collector_of(item), seen.id, seen.traits, seen.kind)
         return see(before, item, seen, by, now, regard=regard if seen.fingerprint or seen.identity else None)
 
     def _fail(self, item: ItemId, blind: Blind, now: datetime, before: ItemState | None = None) -> Step:
         before = before or self.ledger.get(item)
-        return fail(before, item, blind, self.rulebook.resolve(_collector(item), blind.id, kind=blind.kind), now)
+        return fail(before, item, blind, self.rulebook.resolve(collector_of(item), blind.id, kind=blind.kind), now)
 
     def _own(
         self, look: Look, lost: Finding | None, known: Sequence[ItemState], now: datetime
@@ -273,10 +274,6 @@ def _last_word(state: ItemState, now: datetime, why: str) -> Gone:
     return Gone(state.id, replace(vanish(state, now), detail=why) if state.alerts else None)
 
 
-def _collector(item: ItemId) -> str:
-    return item.partition("/")[0]
-
-
 def _outcome(failure: str, seen: set[ItemId]) -> Outcome:
     if not failure:
         return Outcome.COMPLETE
@@ -295,4 +292,4 @@ def _hiding(own: ItemId, title: str, known: Sequence[ItemState], now: datetime) 
     first = min((end for end in ends if end is not None), default=None)
     lifetime = Lifetime(expires_at=first, basis=Basis.METADATA) if first else None
     seen = Observation("", kind="collector", title=title, lifetime=lifetime)
-    return ItemState(own, _collector(own), seen, Severity.UNKNOWN, first_seen=now)
+    return ItemState(own, collector_of(own), seen, Severity.UNKNOWN, first_seen=now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -124,9 +123,7 @@ def _workdays(said: WorkingDaysConfig | None, zone: ZoneInfo, today: date) -> Wo
 
 def end_of(day: date | datetime, zone: ZoneInfo) -> datetime:
     """A typed end: a bare date lasts until the end of that day in the owner's zone."""
-    if isinstance(day, datetime):
-        return day if day.tzinfo else day.replace(tzinfo=zone)
-    return datetime.combine(day + timedelta(days=1), time(), zone)
+    return _start_of(day if isinstance(day, datetime) else day + timedelta(days=1), zone)
 
 
 def _start_of(day: date | datetime, zone: ZoneInfo) -> datetime:
@@ -148,7 +145,7 @@ def _category(say: CategoryConfig) -> Say:
         lifetime=say.lifetime,
         owner=say.owner,
         runbook=say.runbook,
-        labels=_plain(say.labels),
+        labels=say.labels,
     )
 
 
@@ -162,7 +159,7 @@ def _collector(say: CollectorConfig) -> Say:
         category=say.category,
         owner=say.owner,
         runbook=say.runbook,
-        labels=_plain(say.labels),
+        labels=say.labels,
     )
 
 
@@ -179,12 +176,8 @@ def _item(say: ItemConfig, zone: ZoneInfo) -> Say:
         owner=say.owner,
         runbook=say.runbook,
         used_by=say.used_by,
-        labels=_plain(say.labels),
+        labels=say.labels,
         issued_at=_start_of(say.issued, zone) if say.issued else None,
         expires_at=end_of(dated, zone) if dated else None,
         never_expires=say.expires == "never",
     )
-
-
-def _plain(labels: Mapping[str, str]) -> dict[str, str]:
-    return dict(labels)

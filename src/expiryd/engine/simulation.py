@@ -18,10 +18,9 @@ from expiryd.engine.daemon import Daemon
 from expiryd.engine.delivery import IDLE, Courier
 from expiryd.engine.graph import ToolsFor
 from expiryd.engine.metrics import Metrics
+from expiryd.engine.pulse import PULSE
 from expiryd.store.port import Change, Store
 
-PULSE = timedelta(seconds=1)
-"""How often the daemon looks at the clock."""
 MOST_ROUNDS = 50
 """So often something may happen at one and the same moment, before time goes on by a pulse."""
 

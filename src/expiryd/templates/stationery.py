@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-from expiryd.core.model import EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
+from expiryd.core.model import BLIND, EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
 from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
 from expiryd.templates.sandbox import MOST_CHARACTERS
 from expiryd.templates.sheet import Sheet, compiled
@@ -133,7 +133,7 @@ def _bare(kind: EventKind) -> Event:
         at=_NOW,
         item=ItemId("sample/item"),
         collector="sample",
-        aspect="blind" if kind in (EventKind.BLIND, EventKind.SIGHTED) else "placeholder",
+        aspect=BLIND if kind in (EventKind.BLIND, EventKind.SIGHTED) else "placeholder",
         generation="-",
         severity=Severity.HEALTHY if kind.closes else _SEVERITIES.get(kind, Severity.CRITICAL),
         before=Severity.WARNING,
