@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from expiryd.config.section import PositiveDuration, Section
+from expiryd.api import PositiveDuration
+from expiryd.config.section import Section
 
 _TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]+):(?P<port>\d{1,5})")
 

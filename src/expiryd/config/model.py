@@ -22,11 +22,11 @@ from pydantic import (
     model_validator,
 )
 
-from expiryd.api import CollectorConfig, Duration, NotifierConfig, SecretRef
+from expiryd.api import CollectorConfig, Duration, NotifierConfig, PositiveDuration, SecretRef
 from expiryd.config.connectivity import ConnectivityConfig
 from expiryd.config.policy import CategoryConfig, PolicyConfig
 from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig
-from expiryd.config.section import MEBIBYTE, Name, PositiveDuration, Section, parse_size
+from expiryd.config.section import MEBIBYTE, Name, Section, parse_size
 from expiryd.core.steady import HOLD, JUMP, Terms
 
 DAY = timedelta(days=1)

@@ -9,17 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from expiryd.api import Duration, Lead, Severity, Share, Threshold, format_duration
+from expiryd.api import Duration, Lead, PositiveDuration, Severity, Share, Threshold, format_duration
 from expiryd.config.calendars import public_holidays
 from expiryd.config.errors import ConfigProblem, spell, unknown_key
-from expiryd.config.section import PositiveDuration, Section
+from expiryd.config.section import Section
 from expiryd.config.storm import StormConfig
 from expiryd.core.grouping import FirstLook
-from expiryd.core.ladder import CRITICAL, INFO, WARNING, parse_lead
+from expiryd.core.ladder import CRITICAL, INFO, WARNING, ShortLived, parse_lead
+from expiryd.core.rules import Rules
 from expiryd.core.windows import DAYS
-
-DAY = timedelta(days=1)
-
 
 LADDER: tuple[timedelta | Share, ...] = tuple(map(parse_lead, ("30d", "14d", "7d", "3d", "1d", "0d", "-1d")))
 
@@ -70,12 +68,8 @@ Cooldown = Mapping[
 ]
 """By severity, how long before the same is said again. None, written `never`: it is said once."""
 
-DEFAULT_COOLDOWN: Mapping[Severity, timedelta | None] = {
-    Severity.EXPIRED: DAY,
-    Severity.CRITICAL: DAY,
-    Severity.WARNING: 7 * DAY,
-    Severity.INFO: None,
-}
+_USUAL = Rules()
+_SHORT = ShortLived()
 
 
 def _half(share: object) -> object:
@@ -94,10 +88,10 @@ Ladder = Annotated[tuple[Lead, ...], Field(max_length=32)]
 class ShortLivedConfig(Section):
     """`[policy.short_lived]`: what takes the place of a lead that is longer than half of the lifetime."""
 
-    critical: HalfShare = Share(15)
-    warning: HalfShare = Share(33)
-    info: HalfShare = Share(33)
-    ladder: Annotated[tuple[HalfShare, ...], Field(max_length=32)] = (Share(33), Share(15), Share(5))
+    critical: HalfShare = _SHORT.critical
+    warning: HalfShare = _SHORT.warning
+    info: HalfShare = _SHORT.info
+    ladder: Annotated[tuple[HalfShare, ...], Field(max_length=32)] = _SHORT.ladder
 
     @model_validator(mode="after")
     def _in_order(self) -> ShortLivedConfig:
@@ -157,9 +151,9 @@ class PolicyConfig(Section):
     working_days: WorkingDaysConfig | None = None
     dynamic: bool = False
     at: tuple[HoursConfig, ...] = ()
-    cooldown: Cooldown = DEFAULT_COOLDOWN
+    cooldown: Cooldown = _USUAL.cooldown
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
-    blind_after: Annotated[int, Field(ge=1)] = 2
+    blind_after: Annotated[int, Field(ge=1)] = _USUAL.blind_after
     first_look: FirstLook = "summary"
     crowd: Annotated[int, Field(ge=0)] = 10
     storm: StormConfig = StormConfig()
@@ -167,7 +161,7 @@ class PolicyConfig(Section):
     @field_validator("cooldown")
     @classmethod
     def _over_the_defaults(cls, value: Mapping[Severity, timedelta | None]) -> Mapping[Severity, timedelta | None]:
-        return {**DEFAULT_COOLDOWN, **value}
+        return {**_USUAL.cooldown, **value}
 
     @model_validator(mode="after")
     def _in_order(self) -> PolicyConfig:

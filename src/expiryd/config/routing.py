@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from expiryd.api import EventKind, Severity
+from expiryd.api import EventKind, PositiveDuration, Severity
 from expiryd.config.errors import ConfigProblem, Key, spell, unknown_key
-from expiryd.config.section import PositiveDuration, Section
+from expiryd.config.section import Section
 from expiryd.core.matching import Matcher, read_severity
 from expiryd.core.model import SELF
 from expiryd.core.routing import Level, Route

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from expiryd.api import Duration
 from expiryd.core.model import SELF
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -26,9 +24,6 @@ def parse_size(value: object) -> object:
     if match is None:
         raise ValueError(f'write a size such as "500MB"; the units are {", ".join(_UNITS)}')
     return int(match[1]) * _UNITS[match[2]]
-
-
-PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
 
 
 def check_name(text: str) -> str:

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from expiryd.core.ladder import CRITICAL, INFO, WARNING, Ladder, Lead, Scale, ShortLived, span_of
+from expiryd.core.ladder import CRITICAL, DAY, INFO, WARNING, Ladder, Lead, Scale, ShortLived, span_of
 from expiryd.core.model import NO_LABELS, Lifetime, Severity, Traits
 from expiryd.core.routing import Route
 from expiryd.core.windows import Window
 from expiryd.core.workdays import Workdays
-
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
