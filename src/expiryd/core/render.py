@@ -53,6 +53,7 @@ class Occasion:
 
 
 NO_OCCASION = Occasion()
+NOTHING_BEYOND: Mapping[str, int] = MappingProxyType({})
 
 
 def by_urgency(events: Sequence[Event]) -> list[Event]:
@@ -79,7 +80,7 @@ def counted(events: Iterable[Event]) -> Counter[str]:
     return Counter(badge(event).lower() for event in events)
 
 
-def tally(events: Iterable[Event], beyond: Mapping[str, int] = MappingProxyType({})) -> str:
+def tally(events: Iterable[Event], beyond: Mapping[str, int] = NOTHING_BEYOND) -> str:
     """`2 expired, 1 critical, 3 renewed`, in the order given; `beyond` are others that were only `counted`."""
     counts = counted(events)
     counts.update(beyond)
@@ -92,13 +93,13 @@ def tally(events: Iterable[Event], beyond: Mapping[str, int] = MappingProxyType(
 def _subject(events: Sequence[Event], now: datetime, occasion: Occasion) -> str:
     first = events[0]
     if occasion.first_looks:
-        return _one_line(f"First look at {_first_looks(occasion.first_looks)}")
+        return as_subject(f"First look at {_first_looks(occasion.first_looks)}")
     if len(events) == 1:
-        return _one_line(f"{badge(first)}: {headline(first, now)}")
+        return as_subject(f"{badge(first)}: {headline(first, now)}")
     names = list(dict.fromkeys(plain(event.title) for event in events))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     what = f"digest of {len(events)} matters: " * occasion.is_digest + (_alike(events, now) or tally(events))
-    return _one_line(f"{badge(first)}: {what} ({', '.join(names[:MOST_NAMED])}{more})")
+    return as_subject(f"{badge(first)}: {what} ({', '.join(names[:MOST_NAMED])}{more})")
 
 
 def _first_looks(looks: Sequence[Found]) -> str:
@@ -143,7 +144,8 @@ def _plural(noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in set("aeiou") else f"{noun}s"
 
 
-def _one_line(text: str) -> str:
+def as_subject(text: str) -> str:
+    """One line of at most MOST_SUBJECT characters."""
     line = " ".join(text.split())
     return line if len(line) <= MOST_SUBJECT else line[: MOST_SUBJECT - 1] + "…"
 

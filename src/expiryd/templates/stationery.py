@@ -9,10 +9,10 @@ from itertools import product
 from typing import Any
 
 from expiryd.core.model import BLIND, EXPIRY, Basis, Event, EventKind, ItemId, Severity, Traits
-from expiryd.core.render import MOST_LISTED, MOST_SUBJECT, Wording, by_urgency, render
+from expiryd.core.render import MOST_LISTED, NOTHING_BEYOND, Wording, as_subject, by_urgency, render
 from expiryd.templates.sandbox import MOST_CHARACTERS
 from expiryd.templates.sheet import Sheet, compiled
-from expiryd.templates.variables import NOTHING_BEYOND, variables
+from expiryd.templates.variables import variables
 from expiryd.templates.written import DIGEST, GENERAL, PARTS, Slot, Source, TemplateFailure
 
 OF_ALL = frozenset({"events", "count", "more", "tally", "subject", "text", "html"})
@@ -106,8 +106,7 @@ def _whole(part: str, sheet: Sheet, said: str) -> str:
         )
     if part != "subject":
         return said.rstrip() + "\n"
-    line = " ".join(said.split())
-    return line if len(line) <= MOST_SUBJECT else line[: MOST_SUBJECT - 1] + "…"
+    return as_subject(said)
 
 
 # ── samples ───────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from expiryd.core.duration import say_left
 from expiryd.core.model import Event
-from expiryd.core.render import MOST_LISTED, Wording, tally
+from expiryd.core.render import MOST_LISTED, NOTHING_BEYOND, Wording, tally
 from expiryd.core.wording import action, badge, facts, headline, plain, say_end
 
 
@@ -82,9 +82,6 @@ class Told:
             action="" if event.kind.closes else action(event.severity, event.aspect),
             facts=tuple(facts(event)),
         )
-
-
-NOTHING_BEYOND: Mapping[str, int] = MappingProxyType({})
 
 
 def variables(
