@@ -227,6 +227,16 @@ class Alert:
     ack: Ack | None = None
 
     @property
+    def id(self) -> str:
+        """As people and other programs name it."""
+        return f"{self.item}#{self.aspect}"
+
+    @property
+    def is_told(self) -> bool:
+        """Whether what it last asked has reached somebody."""
+        return self.told_at is not None and self.told_at >= self.asked_at
+
+    @property
     def since(self) -> datetime:
         """Since when it has been as severe as it is."""
         return self.risen_at or self.opened_at
@@ -265,6 +275,11 @@ class ItemState:
     past: tuple[Generation, ...] = ()
     took: tuple[timedelta, ...] = ()
     wake_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.observation.title or self.observation.id or self.id
 
     @property
     def generation(self) -> str:

@@ -31,7 +31,7 @@ def item_row(
         "collector": state.collector,
         "category": traits.category,
         "kind": seen.kind,
-        "title": seen.title or seen.id,
+        "title": state.title,
         "severity": state.severity.word,
         "days_left": _days(lifetime.expires_at, now) if lifetime and lifetime.expires_at else None,
         "expires_at": rfc3339(lifetime.expires_at) if lifetime else None,
@@ -65,15 +65,15 @@ def item_row(
 
 
 def alert_row(state: ItemState, alert: Alert, now: datetime, silenced_until: datetime | None = None) -> dict[str, Any]:
-    """One open matter. Its id is the item with the aspect behind a `#`."""
+    """One open matter."""
     lifetime, traits = state.observation.lifetime, state.observation.traits
     return {
-        "id": f"{alert.item}#{alert.aspect}",
+        "id": alert.id,
         "item": alert.item,
         "aspect": alert.aspect,
         "generation": alert.generation,
         "severity": alert.severity.word,
-        "title": state.observation.title or state.observation.id or state.id,
+        "title": state.title,
         "detail": alert.detail,
         "category": traits.category,
         "owner": traits.owner,
@@ -83,7 +83,7 @@ def alert_row(state: ItemState, alert: Alert, now: datetime, silenced_until: dat
         "opened_at": rfc3339(alert.opened_at),
         "asked_at": rfc3339(alert.asked_at),
         "told_at": rfc3339(alert.told_at),
-        "state": "told" if alert.told_at and alert.told_at >= alert.asked_at else "owed",
+        "state": "told" if alert.is_told else "owed",
         "action": action(alert.severity, alert.aspect),
         "acknowledged": ack_row(alert.ack) if alert.ack else None,
         "silenced_until": rfc3339(silenced_until),
@@ -148,7 +148,7 @@ def item_rank(state: ItemState) -> Rank:
 
 def alert_rank(alert: Alert) -> Rank:
     """Most severe first, then the one that is open longest."""
-    return -_weight(alert.severity), False, alert.opened_at, f"{alert.item}#{alert.aspect}"
+    return -_weight(alert.severity), False, alert.opened_at, alert.id
 
 
 def _weight(severity: Severity) -> float:

@@ -43,21 +43,21 @@ class Actions:
 
     async def acknowledge(self, alert: str, taking: Taking, actor: str) -> tuple[ItemState, Alert]:
         """From here on nobody is reminded of it, until it ends, rises or the terms are over. Told once."""
-        item, aspect = _parts(alert)
         async with self.daemon.ledger.lock:
+            state, known = self.find(alert)
             now = self.daemon.clock.now()
             ack = Ack(actor, now, taking.reason, taking.until, taking.until_renewed)
-            step = acknowledge(self._state(item, aspect), aspect, ack)
-            entry = Entry(now, actor, "alert.acknowledged", item, {"aspect": aspect, "terms": say_ack(ack)})
-            return await self._done(step, entry, item, aspect)
+            terms = {"aspect": known.aspect, "terms": say_ack(ack)}
+            entry = Entry(now, actor, "alert.acknowledged", state.id, terms)
+            return await self._done(acknowledge(state, known.aspect, ack), entry, alert)
 
     async def let_go(self, alert: str, actor: str) -> tuple[ItemState, Alert]:
         """Whoever had it in hand has not any more: reminders go on."""
-        item, aspect = _parts(alert)
         async with self.daemon.ledger.lock:
+            state, known = self.find(alert)
             now = self.daemon.clock.now()
-            step = let_go(self._state(item, aspect), aspect, now)
-            return await self._done(step, Entry(now, actor, "alert.let_go", item, {"aspect": aspect}), item, aspect)
+            entry = Entry(now, actor, "alert.let_go", state.id, {"aspect": known.aspect})
+            return await self._done(let_go(state, known.aspect, now), entry, alert)
 
     async def snooze(self, alert: str, until: datetime, reason: str, actor: str) -> Silence:
         """Nobody hears of it until then, in whatever generation. Raises ValueError as `silence` does."""
@@ -74,31 +74,22 @@ class Actions:
         return await self.daemon.silences.add(Silence(matcher, now, until, actor, reason, now))
 
     def find(self, alert: str) -> tuple[ItemState, Alert]:
-        """The open matter of the id `item#aspect`."""
-        item, aspect = _parts(alert)
-        state = self._state(item, aspect)
-        return state, next(alert for alert in state.alerts if alert.aspect == aspect)
+        """The open matter of this id."""
+        item, _, aspect = alert.rpartition("#")  # an item's name may hold any character, an aspect is a plain word
+        state = self.daemon.ledger.get(ItemId(item))
+        known = next((one for one in state.alerts if one.aspect == aspect), None) if state else None
+        if state is None or known is None:
+            raise NoSuchAlert(f"no open alert is called {alert!r}; `expiryd alerts` lists them")
+        return state, known
 
-    def _state(self, item: ItemId, aspect: str) -> ItemState:
-        state = self.daemon.ledger.get(item)
-        if state is None or all(alert.aspect != aspect for alert in state.alerts):
-            raise NoSuchAlert(f"no open alert is called {f'{item}#{aspect}'!r}; `expiryd alerts` lists them")
-        return state
-
-    async def _done(self, step: Step | None, entry: Entry, item: ItemId, aspect: str) -> tuple[ItemState, Alert]:
+    async def _done(self, step: Step | None, entry: Entry, alert: str) -> tuple[ItemState, Alert]:
         """The lock is held. A deed that changes nothing leaves no line."""
         if step is not None:
             daemon = self.daemon
             events = await daemon.ledger.commit([step], daemon.graph.audience, entry.at, journal=[entry])
             daemon.voice.told_of(events)
-            daemon.log.info(entry.action, actor=entry.actor, item=item, **entry.detail)
-        return self.find(f"{item}#{aspect}")
-
-
-def _parts(alert: str) -> tuple[ItemId, str]:
-    """An item's name may hold any character; an aspect is a plain word."""
-    item, _, aspect = alert.rpartition("#")
-    return ItemId(item), aspect
+            daemon.log.info(entry.action, actor=entry.actor, item=entry.item, **entry.detail)
+        return self.find(alert)
 
 
 def silenced_until(silences: Iterable[Silence], state: ItemState, alert: Alert) -> datetime | None:

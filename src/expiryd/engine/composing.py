@@ -42,7 +42,7 @@ def compose(draft: Draft, key: str, now: datetime, thread: Thread | None, ledger
 def farewell(thread: Thread, ledger: Ledger, now: datetime, most: int) -> Message:
     """The last word in a conversation that ends for want of a place, though its matter goes on."""
     state = ledger.get(thread.item)
-    title = plain(state.observation.title or state.observation.id) if state else thread.item
+    title = plain(state.title) if state else thread.item
     text = (
         f"{title} is still open, but what is more severe takes its place here: at most {most} conversations are kept "
         "at once (`max_active`). `expiryd alerts` lists it, and its next news opens a conversation again if there is "

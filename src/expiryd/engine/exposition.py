@@ -95,7 +95,7 @@ def render(states: Iterable[ItemState]) -> Rendered:
     alerts: Counter[tuple[Severity, bool]] = Counter()
     for state in states:
         for alert in state.alerts:
-            alerts[alert.severity, alert.told_at is not None and alert.told_at >= alert.asked_at] += 1
+            alerts[alert.severity, alert.is_told] += 1
         if not state.is_own:
             for lines, fresh in zip(texts, _lines(state), strict=True):
                 lines.extend(fresh)
