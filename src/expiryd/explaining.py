@@ -71,11 +71,6 @@ def _state(life: Simulation, config: Config, state: ItemState, now: datetime) ->
     return {
         **item_row(state, now, seen_at, places=ledger.places(state)),
         "thresholds": _thresholds(life, config, state, now),
-        "took_seconds": [span.total_seconds() for span in state.took],
-        "past": [
-            {"generation": one.name, "expires_at": rfc3339(one.expires_at), "last_seen": rfc3339(one.last_seen)}
-            for one in state.past
-        ],
         "alerts": [alert_row(state, alert, now) for alert in state.alerts],
         "silences": [
             silence_row(one, now) for one in silences if any(one.matcher.matches(matter) for matter in matters)
