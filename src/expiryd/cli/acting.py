@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import click
 
-from expiryd.cli.asking import count_of, now
+from expiryd.cli.asking import now
 from expiryd.cli.checks import formats
 from expiryd.cli.columns import Row, minute, of_silences
 from expiryd.cli.exits import Exit, Stop
 from expiryd.cli.line import Line
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Screen
-from expiryd.core.wording import plain
+from expiryd.core.wording import count_of, plain
 
 MAINTENANCE = "maintenance: "
 """How the reason of a silence begins that `maintenance start` made, and that `maintenance stop` ends."""

@@ -17,7 +17,7 @@ from expiryd.cli.line import Answer, Line
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Screen
 from expiryd.core.model import SELF, collector_of
-from expiryd.core.wording import plain
+from expiryd.core.wording import count_of, plain
 
 LONG = 600.0
 """Seconds that the end of a reload may take: couriers first finish the message they carry."""
@@ -215,7 +215,3 @@ def _counts(told: dict[str, Any]) -> str:
     """The daemon's totals in one line, whatever severities it counts."""
     said = [f"{count} {plain(word)}" for word, count in told.items() if word != "total" and count]
     return f"{told['total']} ({', '.join(said)})" if said and "total" in told else ", ".join(said) or "none"
-
-
-def count_of(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -16,6 +16,7 @@ from expiryd.cli.exits import Exit, Stop, say
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Screen
+from expiryd.core.wording import count_of
 
 if TYPE_CHECKING:
     from expiryd.config.model import Config
@@ -71,7 +72,7 @@ def verify(outset: Outset) -> int:
     proof = prove(trail, key, head)
     if proof.problems:
         raise Stop(Exit.ERROR, *map(str, proof.problems))
-    told = f"{trail}: {proof.lines} lines in {proof.files} file{'' if proof.files == 1 else 's'} follow from each other"
+    told = f"{trail}: {proof.lines} lines in {count_of(proof.files, 'file')} follow from each other"
     if head is None and proof.lines:
         raise Stop(
             Exit.ERROR, f"{told}, but the database, which knows the last one, is gone or new: some may be missing"

@@ -18,7 +18,7 @@ from expiryd.cli.screen import Format, Progress, Screen
 from expiryd.core.duration import say_left
 from expiryd.core.model import Event, ItemState, Severity
 from expiryd.core.view import item_row
-from expiryd.core.wording import plain
+from expiryd.core.wording import count_of, plain
 
 if TYPE_CHECKING:
     from expiryd.api import DeliveryError
@@ -205,11 +205,10 @@ def _show_details(rows: Sequence[Row], screen: Screen) -> None:
 
 
 def _show_summary(found: Found, rows: Sequence[Row], shown: Sequence[Row], screen: Screen) -> None:
-    items = "1 item" if len(found.chosen) == 1 else f"{len(found.chosen)} items"
     if shown:
         screen.print("")
     counts = f": {tally(state.severity.word for state in found.chosen)}" if found.chosen else ""
-    screen.print(f"{items}{counts}")
+    screen.print(f"{count_of(len(found.chosen), 'item')}{counts}")
     if shown != rows:
         screen.print(f"{len(rows) - len(shown)} healthy ones are not listed; --verbose lists them")
 

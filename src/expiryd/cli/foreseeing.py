@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from expiryd.cli.asking import count_of, now
+from expiryd.cli.asking import now
 from expiryd.cli.checks import formats
 from expiryd.cli.columns import Column, Row, minute
 from expiryd.cli.exits import Exit, Stop, say
@@ -20,6 +20,7 @@ from expiryd.cli.place import Outset
 from expiryd.cli.screen import Format, Progress, Screen
 from expiryd.core.duration import format_duration
 from expiryd.core.foretold import Word, shift_row, shifts, telling_row
+from expiryd.core.wording import count_of
 
 if TYPE_CHECKING:
     from expiryd.config.model import Config

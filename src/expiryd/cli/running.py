@@ -11,6 +11,7 @@ import click
 from expiryd.cli.exits import Exit, Stop, harmless
 from expiryd.cli.lean import import_structlog_alone
 from expiryd.cli.place import Outset
+from expiryd.core.wording import count_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,7 +62,7 @@ def check_config(outset: Outset) -> int:
         raise ConfigError(problems)
     for warning in check_secrets(config, outset.environ):
         click.echo(f"warning: {harmless(str(warning))}", err=True)
-    counts = f"{_many(len(config.collectors), 'collector')}, {_many(len(config.notifiers), 'notifier')}"
+    counts = f"{count_of(len(config.collectors), 'collector')}, {count_of(len(config.notifiers), 'notifier')}"
     click.echo(f"{harmless(', '.join(map(str, outset.paths)))}: valid, {counts}")
     return Exit.OK
 
@@ -115,7 +116,3 @@ def _loop(wish: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

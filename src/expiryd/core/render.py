@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from expiryd.core.duration import in_utc, say_left
 from expiryd.core.model import EXPIRY, Event, EventKind, Severity
-from expiryd.core.wording import badge, facts, headline, plain, say_time
+from expiryd.core.wording import badge, count_of, facts, headline, plain, say_time
 
 MOST_LISTED = 100
 MOST_IN_FULL = 10
@@ -115,7 +115,7 @@ def _first_looks(looks: Sequence[Found]) -> str:
 def _said(items: Mapping[Severity, int], *, least: Severity) -> str:
     total = sum(items.values())
     bad = [f"{items[s]} {s.word}" for s in sorted(items, reverse=True) if s >= least and items[s]]
-    return ", ".join([f"{total} item{'' if total == 1 else 's'}", *bad])
+    return ", ".join([count_of(total, "item"), *bad])
 
 
 def _alike(events: Sequence[Event], now: datetime) -> str:

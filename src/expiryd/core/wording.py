@@ -34,6 +34,11 @@ def plain(text: str) -> str:
     return line if len(line) <= MOST_SAID else line[: MOST_SAID - 1] + "…"
 
 
+def count_of(count: int, noun: str) -> str:
+    """`1 item`, `3 items`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def say_time(at: datetime) -> str:
     """To the minute: `2026-11-24 09:00 UTC`."""
     return in_utc(at).replace(tzinfo=None).isoformat(" ", "minutes") + " UTC"

@@ -16,6 +16,7 @@ from expiryd.core.duration import say_left
 from expiryd.core.model import ItemState, Severity
 from expiryd.core.rules import Rules
 from expiryd.core.silencing import MUTED
+from expiryd.core.wording import count_of
 from expiryd.engine.auditing import Auditor
 from expiryd.engine.clock import SteadyClock
 from expiryd.engine.cycle import Cycle
@@ -220,8 +221,7 @@ class Daemon:
         runs = ((run, name) for name in self.graph.collectors if (run := self.schedule.next_run(name)))
         soonest = min(runs, default=None)
         upcoming = f"; next look {soonest[1]}, {say_left(soonest[0], self.clock.now())}" if soonest else ""
-        count = sum(severities.values())
-        return f"{count} item{'' if count == 1 else 's'}: {', '.join(bad) or 'all healthy'}{upcoming}"
+        return f"{count_of(severities.total(), 'item')}: {', '.join(bad) or 'all healthy'}{upcoming}"
 
     # ── looking and judging ───────────────────────────────────────────────────────────────────────────
 
