@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from expiryd.cli.checks import Severities, formats
+from expiryd.cli.checks import Severities, formats, table_or_json
 from expiryd.cli.columns import EVENTS, Row, of_alerts, of_collectors, of_items, of_notifiers, tally
 from expiryd.cli.exits import Exit, Stop, say
 from expiryd.cli.line import Answer, Line
@@ -81,13 +81,10 @@ def events(outset: Outset, /, screen: Screen, limit: int | None, **asked: Any) -
 
 
 @click.command()
-@click.option("--format", type=click.Choice(["table", "json"]), default="table", help="table or json.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--ci", is_flag=True, help="No colour, no drawn table.")
+@table_or_json
 @click.pass_obj
-def status(outset: Outset, format: str, as_json: bool, ci: bool) -> int:
+def status(outset: Outset, /, screen: Screen) -> int:
     """Show the running daemon: how it is, its items, alerts, collectors and notifiers."""
-    screen = Screen(Format.JSON if as_json else Format(format), ci)
     told = Line(outset.socket).get("/api/v1/status")
     if screen.format is Format.JSON:
         screen.rows(told, ())

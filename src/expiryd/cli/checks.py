@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from typing import Any
 
 import click
@@ -37,7 +37,7 @@ class Severities(click.ParamType[frozenset[Severity]]):
         return frozenset(map(Severity.of, words))
 
 
-def formats(verb: Callable[..., Any]) -> Callable[..., Any]:
+def formats(verb: Callable[..., Any], of: Iterable[Format] = Format) -> Callable[..., Any]:
     """`--format`, `--json` and `--ci`, which become the argument `screen`."""
 
     @wraps(verb)
@@ -49,11 +49,15 @@ def formats(verb: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--ci", is_flag=True, help="No colour, no progress, no drawn table."),
         click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
         click.option(
-            "--format", type=click.Choice([one.value for one in Format]), default="table", help="How it is printed."
+            "--format", type=click.Choice([one.value for one in of]), default="table", help="How it is printed."
         ),
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+table_or_json = partial(formats, of=(Format.TABLE, Format.JSON))
+"""The same for what is no list."""
 
 
 def _flags(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from expiryd.cli.asking import now
+from expiryd.cli.checks import table_or_json
 from expiryd.cli.columns import SHADES, Row, minute
 from expiryd.cli.exits import Exit, Stop, harmless
 from expiryd.cli.lean import import_structlog_alone
@@ -34,11 +35,9 @@ Section = tuple[str, list[str]]
 @click.command()
 @click.argument("item")
 @click.option("--days", type=click.IntRange(1, 400), default=30, show_default=True, metavar="N", help="How far ahead.")
-@click.option("--format", type=click.Choice(["table", "json"]), default="table", help="table or json.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--ci", is_flag=True, help="No colour.")
+@table_or_json
 @click.pass_obj
-def explain(outset: Outset, item: str, days: int, *, format: str, as_json: bool, ci: bool) -> int:
+def explain(outset: Outset, /, screen: Screen, item: str, days: int) -> int:
     """Why ITEM is as it is: its dates, thresholds and where each comes from, who hears, what was sent, what comes next.
 
     ITEM is an id, or a part or glob that means one. Works on a copy of the state, also without a running daemon.
@@ -48,7 +47,6 @@ def explain(outset: Outset, item: str, days: int, *, format: str, as_json: bool,
     import_structlog_alone()
     from expiryd.explaining import explain as explained
 
-    screen = Screen(Format.JSON if as_json else Format(format), ci)
     moment = now()
     try:
         found = asyncio.run(explained(outset.config(), outset.environ, item, moment, days))
