@@ -30,10 +30,10 @@ from expiryd.api import (
     TransientError,
 )
 
+from ._http import LOOPBACK
 from ._mail import compose, mailbox
 from ._secrecy import excerpt, reveal
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _REFUSED_US = frozenset({530, 534, 535, 538})
 """RFC 4954 §6: authentication required, too weak, failed, needs encryption."""

@@ -54,14 +54,13 @@ def _headers(headers: Mapping[str, str | SecretRef]) -> Mapping[str, str | Secre
         if isinstance(value, str):
             if _TELLING.search(name):
                 raise ValueError(f'{name} holds a secret: write {{ env = "NAME" }} or {{ file = "/path" }}')
-            _sendable(name, value)
+            if not _is_sendable(value):
+                raise ValueError(f"the header {name} must be printable ASCII on one line")
     return headers
 
 
-def _sendable(name: str, value: str) -> str:
-    if not value.isprintable() or not value.isascii():
-        raise ValueError(f"the header {name} must be printable ASCII on one line")
-    return value
+def _is_sendable(value: str) -> bool:
+    return value.isprintable() and value.isascii()
 
 
 Address = Annotated[
@@ -122,7 +121,7 @@ class Webhook(Notifier):
             if isinstance(value, SecretRef):
                 headers[name] = await reveal(self._tools, value)
                 secrets.append(headers[name])
-                if not headers[name].isprintable() or not headers[name].isascii():
+                if not _is_sendable(headers[name]):
                     raise AuthError(f"the value of header {name}, from {value}, is not printable ASCII on one line")
             else:
                 headers[name] = value
