@@ -67,6 +67,7 @@ __all__ = [
     "Notifier",
     "NotifierConfig",
     "Observation",
+    "OneOrMore",
     "PermanentError",
     "Reading",
     "Receipt",
@@ -191,6 +192,9 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 """A timedelta that is written `90s`, `15m`, `2h`, `7d` or `2w` in a config file."""
 
 PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+
+OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+"""Of a key with a list of texts, for which one text may be written alone."""
 
 Lead = Annotated[timedelta | Share, BeforeValidator(_lead)]
 """How long before an end, written `30d`, `12h`, `-1d` (after it) or `33%` (a share of the lifetime)."""

@@ -10,15 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from expiryd.api import CollectError, Finding, Severity
+from expiryd.api import CollectError, Finding, OneOrMore, Severity
 
-Paths = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
-    Field(min_length=1),
-]
+Paths = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], OneOrMore, Field(min_length=1)]
 """A config key that takes one path or a list of them; each is for `expand`."""
 
 _MAGIC = re.compile(r"[*?\[]")

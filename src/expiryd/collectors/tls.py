@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from expiryd.api import Blind, Collector, CollectorConfig, Duration, Reading, Share, Tools
+from expiryd.api import Blind, Collector, CollectorConfig, Duration, OneOrMore, Reading, Share, Tools
 from expiryd.collectors._chain import ChainJudge, Limits
 from expiryd.collectors._files import read_bounded
 from expiryd.collectors._tls_dns import BulkResolver, ResolveError, Resolver
@@ -23,14 +23,13 @@ _MAX_FILE = 16 * 1024 * 1024
 _MAX_ADDRESSES = 16
 
 _Deadline = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=5))]
-_Targets = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class TlsConfig(CollectorConfig):
     """`targets` and `targets_file` (one a line, `#` comments) together say where to look."""
 
     type: Literal["tls"]
-    targets: _Targets = ()
+    targets: Annotated[tuple[str, ...], OneOrMore] = ()
     targets_file: Path | None = None
     server_name: str | None = None
     ca_file: Path | None = None

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from expiryd.api import EventKind, PositiveDuration, Severity
+from expiryd.api import EventKind, OneOrMore, PositiveDuration, Severity
 from expiryd.config.errors import ConfigProblem, Key, spell, unknown_key
 from expiryd.config.section import Section
 from expiryd.core.matching import Matcher, read_severity
@@ -18,19 +18,15 @@ from expiryd.core.silencing import Maintenance
 from expiryd.core.windows import Window, parse_span, parse_times
 
 
-def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 def _time(text: str) -> str:
     parse_span(text)
     return text
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Severities = Annotated[tuple[Annotated[Severity, BeforeValidator(read_severity)], ...], BeforeValidator(_one_or_more)]
-Events = Annotated[tuple[EventKind, ...], BeforeValidator(_one_or_more)]
-Times = Annotated[tuple[Annotated[str, AfterValidator(_time)], ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+Words = Annotated[tuple[str, ...], OneOrMore]
+Severities = Annotated[tuple[Annotated[Severity, BeforeValidator(read_severity)], ...], OneOrMore]
+Events = Annotated[tuple[EventKind, ...], OneOrMore]
+Times = Annotated[tuple[Annotated[str, AfterValidator(_time)], ...], OneOrMore, Field(min_length=1)]
 """`"mon-fri 08:00-18:00"` or several of the kind."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import aiosmtplib
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from expiryd.api import (
     AuthError,
@@ -23,6 +23,7 @@ from expiryd.api import (
     Message,
     Notifier,
     NotifierConfig,
+    OneOrMore,
     PermanentError,
     Receipt,
     SecretRef,
@@ -42,10 +43,6 @@ _REFUSED_US = frozenset({530, 534, 535, 538})
 def _checked(text: str) -> str:
     mailbox(text)
     return text
-
-
-def _list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _bare_name(text: str) -> str:
@@ -71,7 +68,7 @@ class EmailConfig(NotifierConfig):
     username: str | None = None
     password: SecretRef | None = None
     sender: Mailbox
-    recipients: Annotated[tuple[Mailbox, ...], BeforeValidator(_list), Field(min_length=1)]
+    recipients: Annotated[tuple[Mailbox, ...], OneOrMore, Field(min_length=1)]
     ca_file: Path | None = None
     local_hostname: HostName | None = None
 

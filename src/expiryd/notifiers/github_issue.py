@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from yarl import URL
 
 from expiryd.api import (
@@ -13,6 +13,7 @@ from expiryd.api import (
     Message,
     Notifier,
     NotifierConfig,
+    OneOrMore,
     PermanentError,
     Receipt,
     SecretRef,
@@ -31,10 +32,6 @@ COMMENTS_A_PAGE = 100
 _REOPENING = frozenset({EventKind.RAISED, EventKind.WORSENED})
 
 
-def _list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def _address(text: str) -> str:
     return str(web_address(text, what="api_url", private=True))
 
@@ -51,9 +48,9 @@ class GithubIssueConfig(NotifierConfig):
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
     token: SecretRef
     api_url: Annotated[str, AfterValidator(_address)] = "https://api.github.com"
-    labels: Annotated[tuple[Label, ...], BeforeValidator(_list), Field(min_length=1)] = ("token-expiry",)
-    assignees: Annotated[tuple[Login, ...], BeforeValidator(_list)] = ()
-    mention: Annotated[tuple[Mention, ...], BeforeValidator(_list)] = ()
+    labels: Annotated[tuple[Label, ...], OneOrMore, Field(min_length=1)] = ("token-expiry",)
+    assignees: Annotated[tuple[Login, ...], OneOrMore] = ()
+    mention: Annotated[tuple[Mention, ...], OneOrMore] = ()
 
     def build(self, tools: Tools) -> GithubIssue:
         return GithubIssue(self, tools)
