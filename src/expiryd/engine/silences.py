@@ -44,8 +44,7 @@ class Silences:
         return await self._store.silences()
 
     def holding(self, now: datetime) -> Sequence[Silence]:
-        """Those in force, the one that ends first at the top. What is over is no longer held in memory."""
-        self._kept = {id_: silence for id_, silence in self._kept.items() if now < silence.ends_at}
+        """Those in force, the one that ends first at the top. Also asked from threads: it changes nothing."""
         holding = (silence for silence in self._kept.values() if silence.holds(now))
         return sorted(holding, key=lambda silence: (silence.ends_at, silence.id))
 
@@ -89,7 +88,9 @@ class Silences:
         }
         async with self._changing:
             await self._store.commit(Change(silences=[silence], journal=[Entry(now, actor, action, detail=detail)]))
-            self._kept[silence.id] = silence
+            # what is over need not be held, and whoever goes through the ones of before may go on
+            known = {**self._kept, silence.id: silence}
+            self._kept = {id_: one for id_, one in known.items() if now < one.ends_at}
         self._log.info(action, actor=actor, **detail)
 
     def _free_id(self, silence: Silence) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,27 @@ async def test_what_is_over_is_in_the_list_and_not_in_memory(rig: Rig) -> None:
     rig.sources["tokens"].shows(expiring("AAR", rig.clock.now() + 20 * DAY))
     await rig.look()
     await rig.wait(MINUTE)
-    assert list(rig.daemon.silences._kept) == [late.id]
-    assert list(await rig.daemon.silences.list()) == [soon, late]
+    later = await rig.daemon.silences.add(silence(rig, DAY))
+    assert list(rig.daemon.silences._kept) == [late.id, later.id]
+    assert list(await rig.daemon.silences.list()) == [soon, late, later]
+
+
+async def test_a_silence_that_is_added_while_a_thread_asks_is_neither_lost_nor_in_its_way(rig: Rig) -> None:
+    """A courier with very many parcels plans them in a thread."""
+    kept = await rig.daemon.silences.add(silence(rig, HOUR))
+    loop, added = asyncio.get_running_loop(), list[Silence]()
+
+    class Meanwhile(datetime):
+        def __lt__(self, other: datetime) -> bool:
+            if not added:
+                adding = rig.daemon.silences.add(silence(rig, DAY))
+                added.append(asyncio.run_coroutine_threadsafe(adding, loop).result(10))
+            return super().__lt__(other)
+
+    now = rig.daemon.clock.now()
+    asked = Meanwhile.fromtimestamp(now.timestamp(), UTC)
+    assert kept in await asyncio.to_thread(rig.daemon.silences.holding, asked)
+    assert list(rig.daemon.silences.holding(now)) == [kept, *added]
 
 
 async def test_a_silence_that_was_over_by_a_clock_that_is_set_back_holds_again(rig: Rig) -> None:
