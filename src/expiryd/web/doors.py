@@ -96,17 +96,21 @@ def _why(error: OSError) -> str:
 
 def tls_context(config: HttpConfig) -> ssl.SSLContext | None:
     """Raises CannotListen when certificate and key cannot be used."""
-    if config.tls_certificate is None or config.tls_key is None:
+    if config.tls_certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, config)
+    return context
+
+
+def _load(context: ssl.SSLContext, config: HttpConfig) -> None:
     try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key, password=_no_password)
+        context.load_cert_chain(str(config.tls_certificate), config.tls_key, password=_no_password)
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         both = f"http.tls_certificate = {config.tls_certificate}, http.tls_key = {config.tls_key}"
         raise CannotListen(f"{both}: cannot be used: {why}; both are PEM files, the key without a password") from None
-    return context
 
 
 async def renew(context: ssl.SSLContext, config: HttpConfig, clock: Clock, log: Log) -> None:
@@ -119,11 +123,11 @@ async def renew(context: ssl.SSLContext, config: HttpConfig, clock: Clock, log: 
         served = there
         try:
             tls_context(config)  # tried apart: a key that does not fit must not spoil the live one
+            _load(context, config)
         except CannotListen as problem:
             log.error("certificate.rejected", problem=str(problem))
-            continue
-        context.load_cert_chain(str(config.tls_certificate), config.tls_key)
-        log.info("certificate.renewed", path=str(config.tls_certificate))
+        else:
+            log.info("certificate.renewed", path=str(config.tls_certificate))
 
 
 def _versions(config: HttpConfig) -> list[tuple[int, int]]:
