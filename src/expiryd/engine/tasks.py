@@ -1,4 +1,4 @@
-"""The only place that spawns tasks: each is named, referenced until it ends, and its failure is told."""
+"""Tasks that outlive whoever began them: each is named, referenced until it ends, and its failure is told."""
 
 from __future__ import annotations
 
