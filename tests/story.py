@@ -78,7 +78,9 @@ class Fate:
 class Mortal:
     """A store whose process dies when its fate says so. From then on nothing reaches the database."""
 
-    WRITES = frozenset({"commit", "lease", "dispatch", "settle", "postpone", "hold", "hasten", "journaled", "prune"})
+    WRITES = frozenset(
+        {"commit", "lease", "dispatch", "settle", "postpone", "release", "hold", "hasten", "journaled", "prune"}
+    )
 
     def __init__(self, real: SqlStore, fate: Fate) -> None:
         self._real = real

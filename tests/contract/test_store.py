@@ -400,6 +400,27 @@ async def test_a_parcel_on_its_way_is_leased_for_as_long_as_the_sending_may_take
     assert [p.batch for p in await take(store, now=NOW + DAY)] == ["batch-1"]
 
 
+async def test_what_is_released_is_due_at_once_as_it_was_and_what_is_not_leased_stays_as_it_is(store: SqlStore) -> None:
+    await owe(store, event(), event(name="b"), event(name="c"))
+    dispatched, later, done = await take(store)
+    await store.dispatch("slack", [dispatched.id], "batch-1", NOW + DAY)
+    await store.postpone("slack", [later.id], NOW + DAY, "503", None)
+    await settle(store, [done], Fate.DELIVERED)
+    ids = [dispatched.id, later.id, done.id]
+    await store.release("email", ids)
+    assert await take(store) == []
+    await store.release("slack", ids)
+    assert await store.next_due("slack") == NOW
+    assert [(p.id, p.batch, p.reason) for p in await take(store)] == [
+        (dispatched.id, "batch-1", ""),
+        (later.id, None, "503"),  # it goes with the others
+    ]
+    await settle(store, [dispatched], Fate.DELIVERED)
+    await store.postpone("slack", [later.id], LATER, "503", None)
+    await store.release("slack", ids)
+    assert await store.next_due("slack") == LATER
+
+
 async def test_one_who_only_reads_leaves_the_leases_of_the_daemon_alone(store: SqlStore, url: str) -> None:
     await owe(store, event())
     await take(store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from expiryd.api import DeliveryError, Finding, Receipt, Severity, TransientError
 from expiryd.core.duration import format_duration
@@ -16,15 +16,21 @@ from expiryd.core.pace import FEWEST_ATTEMPTS, GIVE_UP_AFTER
 from expiryd.core.step import given_up, told
 from expiryd.core.storm import OVERFLOW
 from expiryd.engine.depot import Depot
+from expiryd.engine.tasks import unbroken
 from expiryd.engine.trouble import Trouble
-from expiryd.store.port import Fate, Parcel, Settlement
+from expiryd.store.port import Fate, Parcel, Settlement, StoreError
 
 AT_ONCE = 2_000
+STORE_PATIENCE = timedelta(seconds=5)
+Stamp = Callable[[Alert, datetime], Alert]
 
 
 @dataclass(frozen=True, slots=True)
 class Clerk:
-    """Keeps the books of one notifier: the rows of its parcels, and the stamps on the alerts. All raise StoreError."""
+    """Keeps the books of one notifier: the rows of its parcels, and the stamps on the alerts.
+
+    What was delivered or given up is written down as soon as the store can; all else raises StoreError.
+    """
 
     name: str
     depot: Depot
@@ -36,8 +42,7 @@ class Clerk:
         now = self.depot.clock.now()
         thread = (*draft.thread, receipt.thread) if draft.thread and receipt.thread else None
         settled = Settlement(_ids(parcels), Fate.DELIVERED, now, proof=receipt.proof, thread=thread)
-        await self.depot.store.settle(self.name, [settled])
-        await self._stamp(parcels, now, told)
+        await self._surely(parcels, settled, told)
         self.depot.metrics.delivered(self.name, now)
         self.depot.log.info("message.delivered", notifier=self.name, events=len(parcels), proof=receipt.proof)
 
@@ -46,8 +51,7 @@ class Clerk:
         now = self.depot.clock.now()
         # told first: whatever dies in between, it is refused once more rather than buried without a word
         await self.trouble.add(Finding("dead-letter", Severity.WARNING, f"{_subject(parcels)}: {reason}"))
-        await self.depot.store.settle(self.name, [Settlement(_ids(parcels), Fate.DEAD, now, reason=reason)])
-        await self._stamp(parcels, now, given_up)
+        await self._surely(parcels, Settlement(_ids(parcels), Fate.DEAD, now, reason=reason), given_up)
         self.depot.log.error("message.dead", notifier=self.name, events=len(parcels), reason=reason)
 
     async def unsent(self, reasons: Mapping[int, str], fate: Fate, now: datetime) -> None:
@@ -102,7 +106,20 @@ class Clerk:
         for (reason, batch), ids in alike.items():
             await self.depot.store.postpone(self.name, ids, due, reason, batch)
 
-    async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Callable[[Alert, datetime], Alert]) -> None:
+    async def _surely(self, parcels: Sequence[Parcel], settlement: Settlement, stamp: Stamp) -> None:
+        """What has happened out there is written down, however long the store refuses: else it would happen again."""
+        while True:
+            try:
+                return await unbroken(self._settle(parcels, settlement, stamp))
+            except StoreError as failure:
+                self.depot.log.error("courier.waits", notifier=self.name, problem=str(failure))
+                await self.depot.clock.sleep(STORE_PATIENCE)
+
+    async def _settle(self, parcels: Sequence[Parcel], settlement: Settlement, stamp: Stamp) -> None:
+        await self.depot.store.settle(self.name, [settlement])
+        await self._stamp(parcels, settlement.at, stamp)
+
+    async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Stamp) -> None:
         """In pieces: a digest may be of a hundred thousand."""
         for start in range(0, len(parcels), AT_ONCE):
             events = [parcel.event for parcel in parcels[start : start + AT_ONCE]]

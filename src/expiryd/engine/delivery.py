@@ -25,7 +25,7 @@ from expiryd.core.pace import backoff
 from expiryd.core.routing import is_for_anyone
 from expiryd.core.storm import Open
 from expiryd.engine.admission import Door
-from expiryd.engine.bookkeeping import AT_ONCE, Clerk
+from expiryd.engine.bookkeeping import AT_ONCE, STORE_PATIENCE, Clerk
 from expiryd.engine.channel import Channel
 from expiryd.engine.composing import compose, farewell, message_key
 from expiryd.engine.depot import Depot
@@ -42,7 +42,6 @@ MOST_LEASED = 250_000
 """In one round, so that the digest of a storm is one message."""
 P = ParamSpec("P")
 R = TypeVar("R")
-STORE_PATIENCE = timedelta(seconds=5)
 
 
 @dataclass(slots=True)
@@ -59,6 +58,8 @@ class Courier:
     door: Door = field(init=False)
     trouble: Trouble = field(init=False)
     clerk: Clerk = field(init=False)
+    _taken: list[int] = field(default_factory=list)
+    """The parcels of this round, or of one that ended because the store failed: some may still be leased."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _recalled: bool = False
     _stopping: bool = False
@@ -97,15 +98,23 @@ class Courier:
         now = self.depot.clock.now()
         if self.resume_at is not None and now < self.resume_at:
             return False
+        if self._taken:
+            await self.depot.store.release(self.name, self._taken)
+            self._taken = []
         parcels = await self._lease(now, AT_ONCE)
         if len(parcels) < AT_ONCE:
-            return await self._round(parcels, now)
-        async with self.depot.crowd:  # so many at a time are held in memory by one courier
-            return await self._round([*parcels, *await self._lease(now, MOST_LEASED)], now)
+            more = await self._round(parcels, now)
+        else:
+            async with self.depot.crowd:  # so many at a time are held in memory by one courier
+                more = await self._round([*parcels, *await self._lease(now, MOST_LEASED)], now)
+        self._taken = []
+        return more
 
     async def _lease(self, now: datetime, limit: int) -> Sequence[Parcel]:
         horizon = now + self.depot.group_wait
-        return await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon, limit=limit)
+        parcels = await self.depot.store.lease(self.name, now, now + LEASE, horizon=horizon, limit=limit)
+        self._taken += [parcel.id for parcel in parcels]
+        return parcels
 
     async def _round(self, parcels: Sequence[Parcel], now: datetime) -> bool:
         if not parcels:

@@ -101,7 +101,7 @@ class Noted:
         return await method(notifier, *args, **kwargs)
 
 
-_OF_ONE = ("lease", "dispatch", "settle", "postpone", "hold")
+_OF_ONE = ("lease", "dispatch", "settle", "postpone", "release", "hold")
 _OF_ALL = ("hasten", "load", "prune", "set_back")
 Act = Callable[["Simulation"], Awaitable[None]]
 

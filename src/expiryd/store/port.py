@@ -206,6 +206,9 @@ class Store(Protocol):
     ) -> None:
         """Give leased parcels back, owed at `due`; `batch` is for an attempt whose end is unknown, else None."""
 
+    async def release(self, notifier: str, parcels: Sequence[int]) -> None:
+        """Those of them that are leased are due at once, with the key and the reason they have."""
+
     async def threads(self, notifier: str, keys: Sequence[tuple[ItemId, str]]) -> Mapping[tuple[ItemId, str], str]:
         """The references this notifier returned for these (item, generation)."""
 

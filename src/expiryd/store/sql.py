@@ -209,6 +209,11 @@ class SqlStore:
             statements.postpone(connection, notifier=notifier, ids=ids, due=due, why=reason, key=batch)
 
     @writes
+    def release(self, connection: Connection, notifier: str, parcels: Sequence[int]) -> None:
+        for ids in _chunks(parcels, _IDS):
+            statements.release(connection, notifier=notifier, ids=ids)
+
+    @writes
     def hold(
         self,
         connection: Connection,

@@ -245,6 +245,11 @@ postpone = Prepared(
         database, fate=Fate.PENDING, due_at=_moment("due"), reason=bindparam("why"), batch=bindparam("key")
     )
 )
+release = Prepared(
+    lambda database: _of_mine(database, fate=Fate.PENDING, due_at=parcel.c.created_at).where(
+        case((parcel.c.fate == Fate.LEASED, 1), else_=0) == 1
+    )
+)
 hold = Prepared(
     lambda database: _of_mine(
         database,

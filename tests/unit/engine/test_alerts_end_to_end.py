@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
+from tests.story import Killed
 
 from expiryd.api import (
     AuthError,
@@ -150,7 +151,7 @@ async def test_a_message_that_died_in_flight_is_sent_again_under_the_same_key(ri
     await rig.clock.advance(MINUTE)
     store, courier = rig.daemon.store, rig.daemon.graph.couriers["slack"]
     settle, store.settle = store.settle, _die  # type: ignore[method-assign]  # the process dies right after the send
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         await courier.deliver()
     store.settle = settle  # type: ignore[method-assign]
     await rig.restart()
@@ -160,7 +161,7 @@ async def test_a_message_that_died_in_flight_is_sent_again_under_the_same_key(ri
 
 
 async def _die(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Killed
 
 
 async def test_one_failing_notifier_delays_no_other_and_is_told_through_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
@@ -198,6 +199,78 @@ async def test_the_store_that_fails_while_time_is_judged_is_asked_again_and_noth
         await rig.wait(MINUTE)
         await rig.wait(MINUTE)
         assert rig.news() == ["raised tokens/A"]
+
+
+def once(rig: Rig, operation: str) -> None:
+    """The store refuses this the next time."""
+    store = rig.daemon.store
+    usual = getattr(store, operation)
+
+    async def refuse(*_: object, **__: object) -> None:
+        setattr(store, operation, usual)
+        raise StoreError("locked by another process")
+
+    setattr(store, operation, refuse)
+
+
+@pytest.mark.parametrize("operation", ["threads", "conversations", "dispatch"])
+async def test_a_store_that_refuses_before_a_message_leaves_delays_it_for_no_more_than_that(
+    tmp_path: Path, operation: str
+) -> None:
+    async with Rig(tmp_path, receivers=["gh"], threaded=["gh"], settings={"policy": {"first_look": "each"}}) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + DAY))
+        await rig.look()
+        once(rig, operation)
+        with pytest.raises(StoreError):
+            await rig.wait(MINUTE)
+        assert rig.news("gh") == []
+        await rig.deliver()
+        assert rig.news("gh") == ["raised tokens/A"]
+        assert (await rig.daemon.store.outbox()).counts == {("gh", Fate.DELIVERED): 1}
+
+
+async def test_what_was_sent_is_not_sent_again_because_the_store_refused_to_hear_of_it(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 6 * DAY))
+        await rig.look()
+        await rig.clock.advance(MINUTE)
+        once(rig, "settle")
+        delivering = asyncio.ensure_future(rig.deliver())
+        while not rig.clock._sleepers and not delivering.done():
+            await asyncio.sleep(0)
+        await rig.clock.advance(MINUTE)
+        await delivering
+        await rig.wait(HOUR)
+        assert rig.news() == ["raised tokens/A"]
+        await rig.wait(DAY, step=HOUR)
+        assert rig.news() == ["repeated tokens/A"]
+
+
+async def test_who_is_cut_short_while_the_store_writes_remembers_what_it_wrote(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 6 * DAY))
+        await rig.look()
+        await rig.clock.advance(MINUTE)
+        store, writing, goes_on = rig.daemon.store, asyncio.Event(), asyncio.Event()
+        settle = store.settle
+
+        async def slowly(*args: Any) -> None:
+            writing.set()
+            await goes_on.wait()
+            await settle(*args)
+
+        store.settle = slowly  # type: ignore[method-assign]
+        delivering = asyncio.ensure_future(rig.deliver())
+        await writing.wait()
+        delivering.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await delivering
+        store.settle = settle  # type: ignore[method-assign]
+        assert rig.news() == ["raised tokens/A"]
+        await rig.wait(DAY + HOUR, step=HOUR)
+        assert rig.news() == ["repeated tokens/A"]
 
 
 async def test_a_target_that_is_missed_once_is_looked_at_again_soon(tmp_path: Path) -> None:
