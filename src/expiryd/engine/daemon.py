@@ -36,6 +36,9 @@ from expiryd.engine.timekeeping import Timekeeper
 from expiryd.engine.voice import Voice
 from expiryd.store.port import Change, Entry, Look, Store, StoreError
 
+AUDIT = "audit"
+"""The task that carries the audit trail."""
+
 
 class RestartNeeded(ExpirydError):
     """A setting changed that only a restart can honour."""
@@ -121,7 +124,7 @@ class Daemon:
         self.graph.employ()
         self._background.spawn(self.pulse.beat(), "pulse")
         if self.auditor is not None:
-            self._background.spawn(self.auditor.serve(), "audit trail")
+            self._background.spawn(self.auditor.serve(), AUDIT)
 
     async def prepare(self, config: Config) -> None:
         """Everything but the timers: looks, ticks and deliveries happen when somebody asks for them.
@@ -210,7 +213,10 @@ class Daemon:
         """The parts that make no progress any more. The watchdog is fed only while there are none."""
         now = self.clock.monotonic()
         signs = {"scheduler": self.schedule.beat_at, **self.pulse.signs}
-        return [part for part, seen in signs.items() if now - seen > STALE] + self.graph.idle_couriers(now)
+        silent = [part for part, seen in signs.items() if now - seen > STALE] + self.graph.idle_couriers(now)
+        if self.auditor is not None and self.schedule.running and not self._background.runs(AUDIT):
+            silent.append(AUDIT)
+        return silent
 
     def summary(self) -> str:
         """One line for `systemctl status`."""

@@ -60,7 +60,7 @@ def store(daemon: Daemon, outbox: Outbox | None) -> Check:
 
 
 def moving(daemon: Daemon, part: str) -> Check:
-    """The scheduler or the pulse."""
+    """The scheduler, the pulse or the audit trail."""
     if part in daemon.stuck():
         advice = f"{part}: restart the daemon, and keep its log from before"
         return Check(part, Status.CRITICAL, SILENT, advice)

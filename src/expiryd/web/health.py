@@ -150,6 +150,7 @@ class Health:
             self._timed(lambda: checks.store(daemon, outbox)),
             self._timed(lambda: checks.moving(daemon, "scheduler")),
             self._timed(lambda: checks.moving(daemon, "pulse")),
+            self._timed(lambda: checks.moving(daemon, "audit")),
             self._timed(lambda: checks.config(daemon)),
             self._timed(lambda: checks.outbox(daemon, outbox)),
         ]

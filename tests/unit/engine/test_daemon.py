@@ -181,6 +181,16 @@ async def test_a_part_that_gives_no_sign_of_life_for_a_minute_is_stuck(rig: Rig)
     assert rig.daemon.stuck() == ["scheduler", "pulse", "store"]
 
 
+async def test_an_audit_trail_that_is_carried_by_nobody_is_stuck(rig: Rig) -> None:
+    async def dies() -> None:
+        raise RuntimeError("a bug")
+
+    assert rig.daemon.auditor is not None
+    rig.daemon.auditor.serve = dies  # type: ignore[method-assign]
+    rig.daemon.begin()
+    await until(lambda: rig.daemon.stuck() == ["audit"])
+
+
 async def test_a_courier_that_died_or_is_deaf_to_its_own_time_out_is_stuck(rig: Rig) -> None:
     assert rig.daemon.stuck() == ["courier slack"]
     held = await carrying(rig)

@@ -57,7 +57,7 @@ async def test_the_report_has_the_shape_that_others_read(asker: Asker) -> None:
     assert report["overall"] == "healthy"
     assert report["timestamp"] == int(asker.rig.clock.now().timestamp() * 1000)
     assert [check["name"] for check in report["checks"]] == [
-        *("store", "scheduler", "pulse", "config", "outbox"),
+        *("store", "scheduler", "pulse", "audit", "config", "outbox"),
         *("collectors", "collector:tokens", "collector:certs", "notifiers", "notifier:slack", "notifier:mail"),
     ]
     assert all(check.keys() == CHECK_KEYS for check in report["checks"])
