@@ -51,7 +51,10 @@ class Steps:
 
 @dataclass(frozen=True)
 class Policy:
-    """`said` is for the configuration; `steps` by item. `cooldown`: by severity, after how long it is repeated."""
+    """`said` is for the configuration; `steps` by item. `cooldown`: by severity, after how long it is repeated.
+
+    That of what has expired is a fading one.
+    """
 
     said: Mapping[str, object]
     steps: Mapping[str, Steps]

@@ -14,6 +14,7 @@ from expiryd.config.calendars import public_holidays
 from expiryd.config.errors import ConfigProblem, spell, unknown_key
 from expiryd.config.section import Section
 from expiryd.config.storm import StormConfig
+from expiryd.core.cooldown import Cooldown, Fading, parse_cooldown
 from expiryd.core.grouping import FirstLook
 from expiryd.core.ladder import CRITICAL, INFO, WARNING, ShortLived, parse_lead
 from expiryd.core.rules import Rules
@@ -46,8 +47,10 @@ def _say(lead: timedelta | Share) -> str:
     return str(lead) if isinstance(lead, Share) else format_duration(lead)
 
 
-def _never(value: object) -> object:
-    return None if value == "never" else value
+def _cooldown(value: object) -> object:
+    if value is None or isinstance(value, timedelta | Fading):
+        return value
+    return parse_cooldown(value if isinstance(value, str) else "")
 
 
 def _severity(word: object) -> object:
@@ -62,9 +65,9 @@ def _severity(word: object) -> object:
     return word
 
 
-Cooldown = Mapping[
+Cooldowns = Mapping[
     Annotated[Severity, BeforeValidator(_severity)],
-    Annotated[PositiveDuration | None, BeforeValidator(_never)],
+    Annotated[Cooldown | None, BeforeValidator(_cooldown)],
 ]
 """By severity, how long before the same is said again. None, written `never`: it is said once."""
 
@@ -151,7 +154,7 @@ class PolicyConfig(Section):
     working_days: WorkingDaysConfig | None = None
     dynamic: bool = False
     at: tuple[HoursConfig, ...] = ()
-    cooldown: Cooldown = _USUAL.cooldown
+    cooldown: Cooldowns = _USUAL.cooldown
     group_wait: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=30)
     blind_after: Annotated[int, Field(ge=1)] = _USUAL.blind_after
     first_look: FirstLook = "summary"
@@ -160,7 +163,7 @@ class PolicyConfig(Section):
 
     @field_validator("cooldown")
     @classmethod
-    def _over_the_defaults(cls, value: Mapping[Severity, timedelta | None]) -> Mapping[Severity, timedelta | None]:
+    def _over_the_defaults(cls, value: Mapping[Severity, Cooldown | None]) -> Mapping[Severity, Cooldown | None]:
         return {**_USUAL.cooldown, **value}
 
     @model_validator(mode="after")
@@ -178,7 +181,7 @@ class CategoryConfig(Section):
     ladder: Ladder | None = None
     short_lived: ShortLivedWord | None = None
     dynamic: bool | None = None
-    cooldown: Cooldown | None = None
+    cooldown: Cooldowns | None = None
     lifetime: PositiveDuration | None = None
     owner: str = ""
     runbook: str = ""

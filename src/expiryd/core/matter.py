@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from expiryd.core.cooldown import Fading
 from expiryd.core.duration import later
 from expiryd.core.ladder import Ladder
 from expiryd.core.matching import Facts
@@ -12,9 +13,6 @@ from expiryd.core.model import Alert, EventKind, ItemState, Severity
 from expiryd.core.routing import Level, levels_of
 from expiryd.core.rules import Rules
 from expiryd.core.severity import Verdict, earliest
-
-FADES = 7
-"""About this part of the time since something expired passes before that is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +88,12 @@ def _risen(alert: Alert, severity: Severity, now: datetime) -> Alert:
 
 
 def _repeat_at(alert: Alert, rules: Rules) -> datetime | None:
-    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking.
-
-    What has been expired for long is said ever less often: a word that comes every day is read by nobody.
-    """
+    """When the cooldown is over. It runs from the delivery (or the giving up), never from the asking."""
     ended = max((at for at in (alert.told_at, alert.failed_at) if at is not None), default=None)
     cooldown = rules.cooldown.get(alert.severity)
     if ended is None or ended < alert.asked_at or cooldown is None:
         return None
-    if alert.severity is Severity.EXPIRED:
-        # in whole cooldowns, so that what is said together stays together
-        cooldown *= max((ended - alert.since) / FADES // cooldown, 1)
-    return later(ended, cooldown)
+    return later(ended, cooldown.after(ended - alert.since) if isinstance(cooldown, Fading) else cooldown)
 
 
 def _escalates_at(alert: Alert, state: ItemState, rules: Rules) -> datetime | None:

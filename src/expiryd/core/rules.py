@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from expiryd.core.cooldown import Cooldown
 from expiryd.core.ladder import CRITICAL, DAY, INFO, WARNING, Ladder, Lead, Scale, ShortLived, span_of
 from expiryd.core.model import NO_LABELS, Lifetime, Severity, Traits
 from expiryd.core.routing import Route
@@ -28,7 +29,7 @@ class Rules:
     critical: Lead = CRITICAL
     warning: Lead = WARNING
     info: Lead = INFO
-    cooldown: Mapping[Severity, timedelta | None] = field(
+    cooldown: Mapping[Severity, Cooldown | None] = field(
         default_factory=lambda: {
             Severity.INFO: None,
             Severity.WARNING: 7 * DAY,
@@ -77,7 +78,7 @@ class Say:
     critical: Lead | None = None
     warning: Lead | None = None
     info: Lead | None = None
-    cooldown: Mapping[Severity, timedelta | None] | None = None
+    cooldown: Mapping[Severity, Cooldown | None] | None = None
     lifetime: timedelta | None = None
     ladder: tuple[Lead, ...] | None = None
     short_lived: ShortLived | None = None

@@ -15,6 +15,7 @@ from pydantic import field_validator
 
 from expiryd.api import Collector, CollectorConfig, Notifier, NotifierConfig, SecretRef, Severity, Tools
 from expiryd.config import Config, ConfigError, default_paths, load, secret_refs
+from expiryd.core.cooldown import Fading
 from expiryd.registry import Registry
 
 CANARY = "c4n4ry-Pa55word"
@@ -121,7 +122,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         cooldown = { warning = "never", critical = "12h" }
         [categories.cicd]
         lifetime = "90d"
-        cooldown = { critical = "1h" }
+        cooldown = { critical = "1h fading" }
         [collectors.ci-tokens]
         type = "watch"
         path = ["/srv/a", "/srv/b"]
@@ -142,7 +143,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert config.http.tokens["ops"].role == "operator"
     assert config.policy.cooldown[Severity.WARNING] is None
     assert config.policy.cooldown[Severity.EXPIRED] == timedelta(days=1)
-    assert config.categories["cicd"].cooldown == {Severity.CRITICAL: timedelta(hours=1)}
+    assert config.categories["cicd"].cooldown == {Severity.CRITICAL: Fading(timedelta(hours=1))}
     assert isinstance(config.collectors["ci-tokens"], WatchConfig)
     assert [place for place, _ in secret_refs(config)] == [
         "daemon.database",
@@ -402,6 +403,9 @@ def test_every_error_is_told_at_once_across_sections_and_plugins(tmp_path: Path)
         ('policy.critical = "40d"', "policy", "critical (40d) must not be longer than warning (30d)"),
         ('policy.critical = "0s"', "policy.critical", "must be more than 0s"),
         ('policy.cooldown.info = "-1h"', "policy.cooldown.info", "must be more than 0s"),
+        ('policy.cooldown.expired = "0d fading"', "policy.cooldown.expired", "must be more than 0s"),
+        ('policy.cooldown.expired = "fading"', "policy.cooldown.expired", "write a duration"),
+        ("policy.cooldown.expired = 1", "policy.cooldown.expired", "write a duration"),
         ("policy.blind_after = 0", "policy.blind_after", "must be at least 1"),
         ('policy.blind_after = "x"', "policy.blind_after", "must be a whole number"),
         ("policy.leader = []", "policy.leader", "there is no such key"),

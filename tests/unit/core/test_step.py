@@ -26,6 +26,7 @@ from tests.unit.core.script import (
     vanishes,
 )
 
+from expiryd.core.cooldown import Fading
 from expiryd.core.generations import renewed
 from expiryd.core.model import (
     EXPIRY,
@@ -357,8 +358,8 @@ def test_each_matter_has_its_own_cooldown() -> None:
     )
 
 
-def test_what_expired_long_ago_is_repeated_ever_less_often_and_never_forgotten() -> None:
-    world = World()
+def test_a_fading_cooldown_grows_with_what_lasts_and_never_ends() -> None:
+    world = World(Resolved(Rules(cooldown={Severity.EXPIRED: Fading(DAY)}), NO_TRAITS))
     sees(ends="-1d")(world)
     while world.now < moment("1095d"):
         delivers()(world)
@@ -372,6 +373,17 @@ def test_what_expired_long_ago_is_repeated_ever_less_often_and_never_forgotten()
     assert len(days) < 60
 
 
+def test_a_cooldown_that_does_not_fade_is_the_same_however_long_a_matter_lasts() -> None:
+    world = World(Resolved(Rules(cooldown={Severity.EXPIRED: timedelta(hours=1)}), NO_TRAITS))
+    sees(ends="-1d")(world)
+    while world.now < moment("60d"):
+        delivers()(world)
+        assert world.state is not None
+        assert world.state.wake_at is not None
+        world.pass_to(world.state.wake_at)
+    assert len(world.heard) == 60 * 24 + 1
+
+
 def test_a_cooldown_that_is_longer_than_what_has_passed_is_kept_to_by_what_expired() -> None:
     play(
         at("0s", sees(ends="0s"), delivers()),
@@ -379,7 +391,7 @@ def test_a_cooldown_that_is_longer_than_what_has_passed_is_kept_to_by_what_expir
         want("40d", "40d", "repeated expiry expired"),
         at("40d", delivers()),
         want("80d", "80d", "repeated expiry expired"),
-        by=Rules(cooldown={Severity.EXPIRED: 40 * DAY}),
+        by=Rules(cooldown={Severity.EXPIRED: Fading(40 * DAY)}),
         until="100d",
     )
 
@@ -647,7 +659,9 @@ rules = st.builds(
     critical=spans,
     warning=spans,
     info=spans,
-    cooldown=st.dictionaries(severities, st.none() | st.sampled_from([timedelta(microseconds=1), DAY, timedelta.max])),
+    cooldown=st.dictionaries(
+        severities, st.none() | st.sampled_from([timedelta(microseconds=1), DAY, Fading(DAY), timedelta.max])
+    ),
     lifetime=st.none() | spans,
     blind_after=st.integers(1, 3),
 )

@@ -55,7 +55,7 @@ NEVER = dict.fromkeys(("info", "warning", "critical", "expired"), "never")
 USUAL = {"critical": "7d", "warning": "30d", "info": "45d", "ladder": ["14d", "20%", "3d", "0d", "-2d"]}
 OTHER = {"critical": "10d", "warning": "30d", "info": "45d", "ladder": ["-1d", "0d", "5d", "10%", "21d"]}
 QUIET = {"crowd": 0, "group_wait": "30s", "cooldown": NEVER}
-LOUD = {**QUIET, "cooldown": {"info": "never", "warning": "7d", "critical": "1d", "expired": "2d"}}
+LOUD = {**QUIET, "cooldown": {"info": "never", "warning": "7d", "critical": "1d", "expired": "2d fading"}}
 
 
 def days(*steps: tuple[float, Any]) -> tuple[tuple[timedelta, Any], ...]:
