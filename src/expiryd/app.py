@@ -32,6 +32,7 @@ from expiryd.engine.auditing import Auditor
 from expiryd.engine.client import open_client
 from expiryd.engine.clock import SystemClock, uptime
 from expiryd.engine.daemon import Daemon
+from expiryd.engine.memory import collect_less_often
 from expiryd.engine.metrics import Metrics
 from expiryd.redact import Redactor
 from expiryd.registry import discover
@@ -221,8 +222,7 @@ async def _reload_on(daemon: Daemon, service: Service, asked: asyncio.Event, end
 async def _feed(daemon: Daemon, service: Service, every: timedelta, ending: asyncio.Event) -> None:
     """Feed the watchdog only while the scheduler, the pulse, the store and every courier really move."""
     gc.freeze()  # what is loaded by now lives as long as the process: no collection need walk it again
-    # most of what is made lives on: with the usual 700 a tenth of a storm goes into looking for what does not
-    gc.set_threshold(20_000, 10, 10)
+    collect_less_often()
     young = True
     while not ending.is_set():
         if stuck := daemon.stuck():

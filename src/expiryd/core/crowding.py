@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
@@ -52,11 +52,11 @@ class Census:
 
     def crowds(self, least: int) -> list[Crowd]:
         """Days on which at least so many things end, the soonest first."""
-        days: dict[int, Counter[tuple[str, str]]] = {}
+        days: defaultdict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
         for (at, kind, owner), count in self._ends.items():
             # the end of a day, as a bare date is meant, still belongs to it
             place = max(bisect_right(self._starts, at.timestamp() - 1e-6) - 1, 0)
-            days.setdefault(place, Counter())[kind, owner] += count
+            days[place][kind, owner] += count
         full = ((self._days[place], parts) for place, parts in sorted(days.items()) if parts.total() >= least)
         return [_crowd(day, parts) for day, parts in full]
 

@@ -122,9 +122,10 @@ class Clerk:
     async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Stamp) -> None:
         """In pieces: a digest may be of a hundred thousand."""
         for start in range(0, len(parcels), AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
             events = [parcel.event for parcel in parcels[start : start + AT_ONCE]]
             self.depot.ledger.settled(events, at, stamp, self.depot.rules)
-            await asyncio.sleep(0)
 
 
 def _was_tried_enough(parcel: Parcel, now: datetime) -> bool:

@@ -92,7 +92,7 @@ class Daemon:
             schedule=self.schedule,
             told_of=self.voice.told_of,
             store_failed=self.pulse.store_failed,
-            done=self._crowds.stir,
+            done=self._crowds.looked,
         )
         self.network = NetworkGuard(
             self.ledger,

@@ -47,6 +47,8 @@ class Ledger:
         self._next_wake: datetime | None = None
         self.counts: Counter[tuple[str, Severity]] = Counter()
         """Items by (category, severity), kept up to date change by change; without the daemon's word on itself."""
+        self.revision = 0
+        """Another one whenever something was seen that is not as it was: an end, a kind, an owner."""
         self.lock = asyncio.Lock()
         """Held from reading a state to committing what was decided on it, so that nothing is decided twice."""
         self.installation = ""
@@ -251,6 +253,8 @@ class Ledger:
         if before is None or before.severity is not state.severity or before.observation is not state.observation:
             self._count(before, -1)
             self._count(state, 1)
+        if not state.is_own and (before is None or before.observation is not state.observation):
+            self.revision += 1
         self.changed.add(key)
         shard[state.id] = state
         self._wake_by(state.wake_at)
@@ -267,6 +271,7 @@ class Ledger:
     def _drop(self, item: ItemId) -> None:
         key = _shard(item)
         before = self._shards[key].pop(item, None)
+        self.revision += before is not None and not before.is_own
         self.kinship.update(before, None)
         self._count(before, -1)
         self.changed.add(key)

@@ -33,23 +33,31 @@ class CrowdWatch:
         self._observe = observe
         self._forget = forget
         self._is_stale = True
-        self._day: date | None = None
+        self._reviewed: tuple[int, date] | None = None
+        """What was known when it was last counted, and the day."""
+
+    def looked(self) -> None:
+        """A look has ended. Nothing is counted while one goes on: it is half of what will be known."""
+        self._is_stale = True
 
     def stir(self) -> None:
-        """Something was looked at, or the rules are new."""
-        self._is_stale = True
+        """The rules are new."""
+        self._is_stale, self._reviewed = True, None
 
     async def review(self) -> None:
         """Raises StoreError."""
         config = self._graph().config
         now, zone, least = self._clock.now(), config.daemon.timezone, config.policy.crowd
-        today = now.astimezone(zone).date()
-        if not self._is_stale and self._day == today:
+        known_of = (self._ledger.revision, now.astimezone(zone).date())
+        if not self._is_stale and self._reviewed is not None and self._reviewed[1] == known_of[1]:
+            return
+        self._is_stale = False
+        if self._reviewed == known_of:
             return
         known = {state.id: state for state in self._ledger.of(SELF) if state.id.startswith(f"{SELF}/day/")}
         if not least and not known:
             return
-        self._is_stale, self._day = False, today
+        self._reviewed = known_of
         try:
             crowds = await self._crowds(now, least)
             for crowd in crowds:
@@ -59,7 +67,7 @@ class CrowdWatch:
             if over:
                 await self._observe(over)
         except BaseException:
-            self._is_stale = True
+            self.stir()
             raise
 
     async def _crowds(self, now: datetime, least: int) -> list[Crowd]:
@@ -69,13 +77,12 @@ class CrowdWatch:
         census = Census(now, self._graph().config.daemon.timezone)
         states = [state for state in self._ledger.all() if not state.is_own]
         for start in range(0, len(states), _AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
             census.take(states[start : start + _AT_ONCE])
-            await asyncio.sleep(0)
-        return [
-            crowd
-            for crowd in await asyncio.to_thread(census.crowds, (least + 1) // 2)
-            if crowd.count >= least or self._ledger.get(_id(crowd)) is not None
-        ]
+        few = (least + 1) // 2
+        crowds = await asyncio.to_thread(census.crowds, few) if len(states) > _AT_ONCE else census.crowds(few)
+        return [crowd for crowd in crowds if crowd.count >= least or self._ledger.get(_id(crowd)) is not None]
 
     async def _tell(self, crowd: Crowd, least: int) -> None:
         known = self._ledger.get(_id(crowd))

@@ -17,6 +17,7 @@ from expiryd.engine.admission import storm_item
 from expiryd.engine.daemon import Daemon
 from expiryd.engine.delivery import IDLE, Courier
 from expiryd.engine.graph import ToolsFor
+from expiryd.engine.memory import collect_less_often
 from expiryd.engine.metrics import Metrics
 from expiryd.engine.pulse import PULSE
 from expiryd.store.port import Change, Store
@@ -209,6 +210,7 @@ async def bear(config: Config, store: Store, tools_for: ToolsFor, clock: Virtual
     async def load() -> Config:
         return config
 
+    collect_less_often()
     noted: Any = Noted(store)
     daemon = Daemon(store=noted, clock=clock, log=log, metrics=Metrics("simulation"), load=load, tools_for=lent)
     await daemon.prepare(config)
