@@ -16,7 +16,6 @@ from expiryd.core.pace import FEWEST_ATTEMPTS, GIVE_UP_AFTER
 from expiryd.core.step import given_up, told
 from expiryd.core.storm import OVERFLOW
 from expiryd.engine.depot import Depot
-from expiryd.engine.tasks import unbroken
 from expiryd.engine.trouble import Trouble
 from expiryd.store.port import Fate, Parcel, Settlement, StoreError
 
@@ -110,13 +109,17 @@ class Clerk:
         """What has happened out there is written down, however long the store refuses: else it would happen again."""
         while True:
             try:
-                return await unbroken(self._settle(parcels, settlement, stamp))
+                return await self._settle(parcels, settlement, stamp)
             except StoreError as failure:
                 self.depot.log.error("courier.waits", notifier=self.name, problem=str(failure))
                 await self.depot.clock.sleep(STORE_PATIENCE)
 
     async def _settle(self, parcels: Sequence[Parcel], settlement: Settlement, stamp: Stamp) -> None:
-        await self.depot.store.settle(self.name, [settlement])
+        try:
+            await self.depot.store.settle(self.name, [settlement])
+        except asyncio.CancelledError:  # which comes when the store has done what it had begun
+            await self._stamp(parcels, settlement.at, stamp)
+            raise
         await self._stamp(parcels, settlement.at, stamp)
 
     async def _stamp(self, parcels: Sequence[Parcel], at: datetime, stamp: Stamp) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.rig import DAY, HOUR, MINUTE, Rig, expiring
@@ -251,23 +252,18 @@ async def test_who_is_cut_short_while_the_store_writes_remembers_what_it_wrote(t
         rig.sources["tokens"].shows(expiring("A", rig.clock.now() + 6 * DAY))
         await rig.look()
         await rig.clock.advance(MINUTE)
-        store, writing, goes_on = rig.daemon.store, asyncio.Event(), asyncio.Event()
-        settle = store.settle
-
-        async def slowly(*args: Any) -> None:
-            writing.set()
-            await goes_on.wait()
-            await settle(*args)
-
-        store.settle = slowly  # type: ignore[method-assign]
-        delivering = asyncio.ensure_future(rig.deliver())
-        await writing.wait()
-        delivering.cancel()
-        await asyncio.sleep(0)
-        goes_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await delivering
-        store.settle = settle  # type: ignore[method-assign]
+        with closing(sqlite3.connect(tmp_path / "expiryd.db", isolation_level=None)) as other:
+            delivering = asyncio.ensure_future(rig.deliver())
+            while not rig.receivers["slack"].sent:
+                await asyncio.sleep(0)
+            other.execute("BEGIN IMMEDIATE")  # the store waits for that with what it writes
+            delivering.cancel()
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+            with pytest.raises(asyncio.CancelledError):
+                await delivering
+        counts = (await rig.daemon.store.outbox()).counts
+        assert counts == {("slack", Fate.DELIVERED): 1}
         assert rig.news() == ["raised tokens/A"]
         await rig.wait(DAY + HOUR, step=HOUR)
         assert rig.news() == ["repeated tokens/A"]
