@@ -150,7 +150,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
             name=name,
             clock=daemon.clock,
             http=http,
-            log=structlog.get_logger().bind(plugin=name),
+            log=structlog.get_logger(plugin=name),
             secret=secrets.read,
             fingerprint=fingerprint,
             installation=daemon.ledger.installation,
@@ -164,6 +164,7 @@ async def _assemble(setting: Setting, config: Config, secrets: Secrets, stack: A
         load=lambda: load_config(setting.paths, setting.environ, secrets),
         tools_for=tools_for,
         rehearse=setting.dry_run,
+        adopted=lambda config: log.set_level(config.daemon.log_level),
     )
     if not setting.dry_run:
         kept = config.daemon.retention

@@ -16,6 +16,7 @@ import structlog
 from expiryd.api import ExpirydError
 from expiryd.redact import UNREADABLE, Redactor
 
+Level = Literal["debug", "info", "warning", "error"]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -77,7 +78,7 @@ def _open(path: Path) -> FileIO:
 
 def configure(
     *,
-    level: Literal["debug", "info", "warning", "error"] = "info",
+    level: Level = "info",
     format: Literal["json", "console"] = "json",
     file: Path | None = None,
     redactor: Redactor,
@@ -88,7 +89,6 @@ def configure(
     asyncio, warnings) join them from WARNING up.
     """
     journal = Journal(file)
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     ending: list[structlog.typing.Processor] = [
         structlog.processors.format_exc_info,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -97,10 +97,9 @@ def configure(
         *_renderer(format, journal),
     ]
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *ending],
         logger_factory=lambda *_names: structlog.WriteLogger(journal),  # type: ignore[arg-type]  # asks write and flush only
-        cache_logger_on_first_use=False,  # what is set up anew is so for every logger
+        cache_logger_on_first_use=False,  # a new level is one for every logger
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.processors.add_log_level, structlog.stdlib.add_logger_name],
@@ -111,9 +110,16 @@ def configure(
         handler.journal.close()
         root.removeHandler(handler)
     root.addHandler(_Foreign(journal, formatter))
-    root.setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
+    set_level(level)
     return journal
+
+
+def set_level(level: Level) -> None:
+    """From here on, for every logger that was not bound before."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(**{**structlog.get_config(), "wrapper_class": structlog.make_filtering_bound_logger(threshold)})
+    logging.getLogger().setLevel(max(threshold, logging.WARNING))
 
 
 class _Foreign(logging.Handler):

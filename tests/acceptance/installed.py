@@ -172,6 +172,9 @@ class Daemon:
     async def get(self, path: str) -> tuple[int, str]:
         return await self._ask("GET", path)
 
+    async def post(self, path: str) -> tuple[int, str]:
+        return await self._ask("POST", path)
+
     async def look(self, collector: str = "tokens") -> dict[str, Any]:
         status, text = await self._ask("POST", f"/api/v1/collectors/{collector}/look")
         assert status == 200, text

@@ -159,6 +159,17 @@ async def test_sighup_with_a_bad_config_keeps_the_old_one_and_says_every_error(p
     assert await daemon.metric("expiryd_config_last_reload_successful") == 1
 
 
+async def test_a_reload_takes_a_new_log_level(place: Place) -> None:
+    daemon = await started(place)
+    await daemon.until(lambda: daemon.told("collector.looked"), "the first look")
+    for level, heard in (("error", 0), ("info", 1)):
+        place.configure(daemon=f'state_dir = "{place.state}"\nlog_level = "{level}"')
+        assert (await daemon.post("/-/reload"))[0] == 200
+        before = len(daemon.told("collector.looked"))
+        await daemon.look()
+        assert len(daemon.told("collector.looked")) - before == heard
+
+
 async def test_a_secret_that_is_missing_at_a_reload_is_an_error_with_its_path(place: Place) -> None:
     daemon = await started(place)
     place.configure(notifiers_slack='type = "slack"\nwebhook_url = { env = "NOT_SET" }')

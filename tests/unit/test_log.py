@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from expiryd.log import Journal, LogError, configure
+from expiryd.log import Journal, LogError, configure, set_level
 from expiryd.redact import MASK, Redactor
 
 CANARY = "c4n4ry-value"
@@ -60,6 +60,21 @@ def test_events_below_the_level_are_dropped_and_a_second_set_up_changes_the_leve
     log.debug("loud")
     journal.close()
     assert [line["event"] for line in lines(tmp_path)] == ["loud"]
+
+
+def test_a_new_level_counts_for_loggers_that_are_in_use(tmp_path: Path) -> None:
+    journal = start(tmp_path, level="info")
+    own, plugin = structlog.get_logger(), structlog.get_logger(plugin="ci")
+    own.debug("too quiet")
+    plugin.debug("too quiet")
+    set_level("debug")
+    own.debug("heard")
+    plugin.debug("heard", item="A")
+    set_level("error")
+    own.warning("too quiet")
+    plugin.warning("too quiet")
+    journal.close()
+    assert [(line["event"], line.get("plugin")) for line in lines(tmp_path)] == [("heard", None), ("heard", "ci")]
 
 
 def test_loggers_of_libraries_join_from_warning_up(tmp_path: Path) -> None:

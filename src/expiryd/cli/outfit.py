@@ -45,7 +45,7 @@ async def outfit(config: Config, environ: Mapping[str, str], *, verbose: bool = 
                 name=name,
                 clock=clock,
                 http=http,
-                log=structlog.get_logger().bind(plugin=name),
+                log=structlog.get_logger(plugin=name),
                 secret=resolver.read,
                 fingerprint=fingerprint,
                 timezone=config.daemon.timezone,

@@ -57,6 +57,7 @@ class Daemon:
         load: Callable[[], Awaitable[Config]],
         tools_for: ToolsFor,
         rehearse: bool = False,
+        adopted: Callable[[Config], None] = lambda _: None,
     ) -> None:
         self.store = store
         self.clock = SteadyClock(clock)
@@ -68,6 +69,7 @@ class Daemon:
         self.started_at = clock.now()
         self._begun = clock.monotonic()
         self.reload_error = ""
+        self._adopted = adopted
         self.voice = Voice(lambda: self.graph, log, metrics)
         self.pulse = Pulse(
             store,
@@ -318,6 +320,7 @@ class Daemon:
         self.metrics.collectors(graph.collectors, self.ledger.last_looks, self.ledger.last_good)
         self.metrics.notifiers(graph.notifiers)
         self.metrics.reloaded(self.clock.now(), graph.config.hash)
+        self._adopted(graph.config)
 
     async def _retire(self, old: Graph, patience: timedelta) -> None:
         """Let the old graph finish. A look that it could not finish in time is begun again: no tick is lost.
@@ -348,7 +351,7 @@ class Daemon:
 
     def _refuse_what_needs_a_restart(self, config: Config) -> None:
         running = self.graph.config
-        fixed = ("state_dir", "database", "event_loop", "log_level", "log_file", "log_format")
+        fixed = ("state_dir", "database", "event_loop", "log_file", "log_format")
         pairs = ((key, attrgetter(key)) for key in (*fixed, "retention.audit", "retention.audit_size"))
         changed = [f"daemon.{key}" for key, get in pairs if get(config.daemon) != get(running.daemon)]
         changed += ["http"] if config.http != running.http else []

@@ -101,7 +101,7 @@ async def test_a_new_state_directory_or_listener_needs_a_restart_and_changes_not
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("daemon.log_level", {"log_level": "debug"}),
+        ("daemon.log_format", {"log_format": "console"}),
         ("daemon.retention.audit", {"retention": Retention(audit=30 * DAY)}),
         ("daemon.retention.audit_size", {"retention": Retention(audit_size=2**20)}),
     ],
