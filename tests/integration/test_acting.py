@@ -156,6 +156,10 @@ async def test_a_silence_is_added_listed_and_ended(desk: Desk) -> None:
     assert await desk.good("silence", "list") == "0 silences\n"
     assert [one["state"] for one in await desk.rows("silence", "list", "--all")] == ["over"]
     assert (await desk.run("silence", "expire", id_)).code == 2
+    other = (await desk.good("silence", "add", "kind=token", "--for", "1h", "--reason", "r")).partition(":")[0]
+    both = await desk.run("silence", "expire", id_, other)
+    assert both.code == 2
+    assert both.out.startswith(f"{other}: the silence of kind=token"), "one that is not there keeps no other"
 
 
 async def test_maintenance_silences_everything_and_stop_ends_what_was_begun(desk: Desk) -> None:

@@ -123,9 +123,15 @@ def silence_list(outset: Outset, /, screen: Screen, everything: bool) -> int:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.pass_obj
 def silence_expire(outset: Outset, ids: tuple[str, ...]) -> int:
-    """End silences now. ID is one of `expiryd silence list`."""
+    """End silences now. ID is one of `expiryd silence list`. One that is not there keeps no other."""
+    failed: list[Stop] = []
     for one in ids:
-        _say_ended(_expire(Line(outset.socket), one))
+        try:
+            _say_ended(_expire(Line(outset.socket), one))
+        except Stop as stop:
+            failed.append(stop)
+    if failed:
+        raise Stop(failed[0].code, *(line for stop in failed for line in stop.lines))
     return Exit.OK
 
 

@@ -58,6 +58,7 @@ def load(
     raw = _merged(paths, environ, problems)
     raw = _merge(_merge(raw, read_environment(environ, raw)), above)
     problems.extend(unknown_variables(environ))
+    problems.extend(_with_nul((), raw))
     directory = _directory(paths)
     config = _validated(raw, {"collectors": collectors, "notifiers": notifiers}, directory, problems)
     if problems:
@@ -106,6 +107,18 @@ def _read(path: Path, problems: list[ConfigProblem]) -> Tables:
         return {}
     problems.append(ConfigProblem(str(path), message))
     return {}
+
+
+def _with_nul(path: tuple[str | int, ...], value: object) -> Iterator[ConfigProblem]:
+    """TOML can write the character (`\\u0000`), but no file, host or command can have it."""
+    if isinstance(value, str) and "\0" in value:
+        yield ConfigProblem(spell(path), "holds the character NUL, which nothing can be called")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _with_nul((*path, key), inner)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _with_nul((*path, place), inner)
 
 
 def _doubled(tables: Tables, path: Path, declared: dict[tuple[str, str], Path]) -> Iterator[ConfigProblem]:
