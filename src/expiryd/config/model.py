@@ -27,7 +27,7 @@ from expiryd.config.connectivity import ConnectivityConfig
 from expiryd.config.policy import CategoryConfig, PolicyConfig
 from expiryd.config.routing import MaintenanceConfig, RouteConfig, WindowConfig
 from expiryd.config.section import MEBIBYTE, Name, Section, parse_size
-from expiryd.core.steady import HOLD, JUMP, Terms
+from expiryd.core.steady import HOLD, JUMP, Steadiness
 
 DAY = timedelta(days=1)
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -80,8 +80,8 @@ class DaemonConfig(Section):
     retention: Retention = Retention()
 
     @property
-    def steadiness(self) -> Terms:
-        return Terms(self.clock_jump, self.clock_hold)
+    def steadiness(self) -> Steadiness:
+        return Steadiness(self.clock_jump, self.clock_hold)
 
 
 class HttpToken(Section):

@@ -11,7 +11,7 @@ LONG_AWAY = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Steadiness:
     """A wall clock that moved by `jump` or more is not believed until it has been steady for `hold`."""
 
     jump: timedelta = JUMP
@@ -42,7 +42,7 @@ class Belief:
         return self.wall + timedelta(seconds=at - self.at)
 
 
-def regard(belief: Belief, wall: datetime, at: float, terms: Terms) -> Belief:
+def regard(belief: Belief, wall: datetime, at: float, terms: Steadiness) -> Belief:
     """Both clocks were read again. Small steps are followed, and so is a wall clock that has come back."""
     off = wall - belief.time(at)
     if abs(off) < terms.jump:
@@ -53,12 +53,12 @@ def regard(belief: Belief, wall: datetime, at: float, terms: Terms) -> Belief:
     return replace(belief, doubt=Doubt(off, at, at_start=known is not None and known.at_start))
 
 
-def is_over(belief: Belief, at: float, terms: Terms) -> bool:
+def is_over(belief: Belief, at: float, terms: Steadiness) -> bool:
     """Whether the wall clock has been where it is for so long that it is to be believed."""
     return belief.doubt is not None and at - belief.doubt.since >= terms.hold.total_seconds()
 
 
-def begin(wall: datetime, at: float, newest: datetime | None, ahead: timedelta | None, terms: Terms) -> Belief:
+def begin(wall: datetime, at: float, newest: datetime | None, ahead: timedelta | None, terms: Steadiness) -> Belief:
     """After a start. `newest` is the newest moment that is remembered, `ahead` the doubt there was then.
 
     What lies before it cannot be, and what lies far after it is doubtful: time goes on from there till it is over.

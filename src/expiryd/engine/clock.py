@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from expiryd.api import Clock
-from expiryd.core.steady import Belief, Doubt, Terms, begin, is_over, regard
+from expiryd.core.steady import Belief, Doubt, Steadiness, begin, is_over, regard
 
 
 class SystemClock:
@@ -35,9 +35,9 @@ class SteadyClock:
     stays is believed by `believe`, once it is `ripe`.
     """
 
-    def __init__(self, clock: Clock, terms: Terms | None = None) -> None:
+    def __init__(self, clock: Clock, terms: Steadiness | None = None) -> None:
         self.wall = clock
-        self.terms = terms or Terms()
+        self.terms = terms or Steadiness()
         self._belief = Belief(clock.now(), clock.monotonic())
 
     def begin(self, newest: datetime | None, ahead: timedelta | None) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from expiryd.core.duration import format_duration
 from expiryd.core.model import Finding, ItemId, Measure, Observation, Severity
-from expiryd.core.steady import Doubt, Terms
+from expiryd.core.steady import Doubt, Steadiness
 from expiryd.engine.clock import SteadyClock
 from expiryd.engine.ledger import Ledger
 from expiryd.store.port import Store
@@ -29,7 +29,7 @@ class Timekeeper:
         self._observe = observe
         self._moved = moved
 
-    def begin(self, terms: Terms) -> None:
+    def begin(self, terms: Steadiness) -> None:
         """After the ledger was loaded: hold the wall clock against what is remembered."""
         self._clock.terms = terms
         moments = [look.finished_at for look in self._ledger.last_looks.values()]

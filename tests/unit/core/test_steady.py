@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expiryd.core.steady import Belief, Terms, begin, is_over, regard
+from expiryd.core.steady import Belief, Steadiness, begin, is_over, regard
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-TERMS = Terms()
+TERMS = Steadiness()
 YEAR = timedelta(days=365)
 SECOND = timedelta(seconds=1)
 
