@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from tests.deeds import DAY, ENDS, HOUR, SOURCE, At, Hushes, Looks, Speaks, Take
 from tests.foreseen import Taken
 from tests.living import Attempt, Life
 
-from expiryd.core.model import Event, Severity
+from expiryd.core.model import Event, EventKind, Severity
 from expiryd.store.port import EventRecord, Fate
 
 SHORTEST = timedelta(seconds=30)
@@ -96,7 +96,13 @@ class Outcome:
         told = told_of(record.event, self.life.rig.begins_at)
         for receiver, fate, word in record.deliveries:
             log = self.life.receivers[receiver].log
-            yield Duty(receiver, told, fate, word, [each for each in log if record.event in each.message.events])
+            yield Duty(
+                receiver,
+                told,
+                fate,
+                word,
+                [each for each in log if any(_tells(e, record.event) for e in each.message.events)],
+            )
 
     def is_muted(self, now: timedelta, duty: Duty) -> bool:
         told = duty.told
@@ -221,13 +227,22 @@ class Outcome:
         for name, receiver in self.life.receivers.items():
             for attempt in receiver.log:
                 for event in attempt.message.events:
-                    assert event in events, f"{name} was told what is not on record: {event}"
+                    assert any(_tells(event, known) for known in events), (
+                        f"{name} was told what is not on record: {event}"
+                    )
         causes = {SOURCE} if any(isinstance(deed, Looks) and deed.breaks for _, deed in self.deeds) else set()
         for name, receiver in self.life.receivers.items():
             if any(each.outcome != "taken" for each in receiver.log):
                 causes.add(f"expiryd/notifier/{name}")
         about = {str(event.item) for event in events if not event.item.startswith(f"{SOURCE}/")}
         assert about <= causes, f"{about - causes} told of itself without a cause"
+
+
+def _tells(event: Event, known: Event) -> bool:
+    """Who has a matter in hand is told as long as he has: later it is a reminder."""
+    if known.kind is EventKind.ACKNOWLEDGED and event.kind is EventKind.REPEATED:
+        return replace(event, kind=known.kind, detail=known.detail) == known
+    return event == known
 
 
 def told_of(event: Event, start: datetime) -> Told:

@@ -66,8 +66,7 @@ class Hush:
     maintenance: Sequence[Maintenance] = ()
     routes: Sequence[Route] = ()
     windows: Mapping[str, Window] = field(default_factory=dict)
-    acks: AckOf | None = None
-    """None: nobody knows, as of an event that is only imagined."""
+    acks: AckOf = lambda _event: None
 
 
 def snoozed(alert: Alert | Event) -> Matcher:
@@ -81,8 +80,7 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
     """What is in the way of saying something to this notifier at this moment.
 
     Of several mutes the one that ends last counts, and all their reasons are named. A reminder that was owed when
-    somebody took the matter in hand need not be said at all: what still holds at the end of that is asked again. Nor
-    need it be said who has it once nobody has.
+    somebody took the matter in hand need not be said at all: what still holds at the end of that is asked again.
     """
     silences = [one for one in hush.silences if one.holds(now)]
     upkeep = [(one.matcher, _upkeep(one, now)) for one in hush.maintenance if one.window.contains(now)]
@@ -95,7 +93,7 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
         if shut and (closed := _closed(event, hush.routes, notifier, shut)):
             mutes.append(closed)
         if not mutes:
-            return _in_hand(event, hush.acks(event)) if hush.acks else None
+            return _in_hand(event, hush.acks(event))
         last = _last(mutes)
         return replace(last, reason=MUTED + last.reason)
 
@@ -106,8 +104,6 @@ def muting(hush: Hush, notifier: str, now: datetime) -> Muting:
 
 
 def _in_hand(event: Event, ack: Ack | None) -> Mute | None:
-    if event.kind is EventKind.ACKNOWLEDGED and ack is None:
-        return Mute("in nobody's hand any more", by="ack")  # whoever read it would rely on somebody
     if ack is None or event.kind not in _REMINDERS or event.at > ack.at:
         return None
     return Mute(f"acknowledged by {ack.actor}" + (f": {ack.reason}" if ack.reason else ""), by="ack")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from html import escape
 
 from expiryd.api import Message, Severity, Thread
 from expiryd.core.grouping import Draft, Purpose, keyed
-from expiryd.core.model import Event
+from expiryd.core.model import Event, EventKind
 from expiryd.core.render import Found, Occasion, by_urgency, counted, render
 from expiryd.core.wording import plain, say_time
 from expiryd.engine.ledger import Ledger
@@ -21,7 +22,7 @@ MOST_CARRIED = 1_000
 
 def compose(draft: Draft, key: str, now: datetime, thread: Thread | None, ledger: Ledger) -> Message:
     """The message of one draft. A thread goes on firing while any matter of its item and generation is open."""
-    events = by_urgency([parcel.event for parcel in draft.parcels])
+    events = by_urgency([_as_it_stands(parcel.event, ledger) for parcel in draft.parcels])
     firsts = _found(events, ledger) if draft.purpose is Purpose.FIRST_LOOK else ()
     wording = render(events, now, Occasion(firsts, is_digest=draft.purpose is Purpose.DIGEST))
     open_ones = [event for event in events if not event.kind.closes]
@@ -58,6 +59,14 @@ def message_key(installation: str, notifier: str, parcels: Sequence[int], purpos
     """Made of what is sent, so that it is the same however often it is tried."""
     words = f"{installation}|{notifier}|{','.join(map(str, sorted(parcels)))}"
     return keyed(purpose, sha256(words.encode()).hexdigest()[:32])
+
+
+def _as_it_stands(event: Event, ledger: Ledger) -> Event:
+    """Who has let go of a matter is not said to have it in hand: what is left of that word is a reminder."""
+    if event.kind is not EventKind.ACKNOWLEDGED:
+        return event
+    alert = ledger.alert(event)
+    return event if alert is None or alert.ack else replace(event, kind=EventKind.REPEATED, detail=alert.detail)
 
 
 def _found(events: Sequence[Event], ledger: Ledger) -> list[Found]:

@@ -100,6 +100,11 @@ class Ledger:
             return look.started_at
         return self.last_good.get(state.collector)
 
+    def alert(self, event: Event) -> Alert | None:
+        """The open matter that the event is about, as it stands."""
+        state, matter = self.get(event.item), (event.aspect, event.generation)
+        return next((one for one in state.alerts if (one.aspect, one.generation) == matter), None) if state else None
+
     def alerts(self) -> Iterator[tuple[ItemState, Alert]]:
         for state in self.all():
             for alert in state.alerts:

@@ -30,10 +30,8 @@ def mutes_of(hush: Hush, ledger: Ledger, silences: Silences) -> Mutes:
     """Asked once per round by a courier: what is in the way of telling its notifier something at this moment."""
 
     def ack_of(event: Event) -> Ack | None:
-        state = ledger.get(event.item)
-        alerts = state.alerts if state else ()
-        matter = (event.aspect, event.generation)
-        return next((alert.ack for alert in alerts if (alert.aspect, alert.generation) == matter), None)
+        alert = ledger.alert(event)
+        return alert.ack if alert else None
 
     def mutes(notifier: str, now: datetime) -> Muting:
         return muting(replace(hush, silences=silences.holding(now), acks=ack_of), notifier, now)

@@ -108,17 +108,16 @@ async def test_who_lets_go_hears_of_it_again(tmp_path: Path, disturbance: Distur
 
 
 @disturbed
-async def test_who_lets_go_before_it_was_told_was_never_said_to_have_it(
-    tmp_path: Path, disturbance: Disturbance
-) -> None:
+async def test_who_lets_go_before_it_was_told_is_not_said_to_have_it(tmp_path: Path, disturbance: Disturbance) -> None:
     await play(
         tmp_path,
         at("0s", sees(AAR="6d")),
         want("0s", "1m", "slack: raised critical tokens/AAR"),
         at("12h", taken()),
         at("12h5s", let_go()),
-        want("1d", "1d2m", "slack: repeated critical tokens/AAR"),
-        until="1d12h",
+        want("12h", "12h2m", "slack: repeated critical tokens/AAR"),
+        want("1d12h", "1d12h3m", "slack: repeated critical tokens/AAR"),
+        until="2d",
         disturbance=disturbance,
         settings=QUIET_LADDER,
     )
