@@ -34,7 +34,10 @@ def parse_cooldown(text: str) -> Cooldown | None:
     if said == "never":
         return None
     steady = said.removesuffix(" fading")
-    span = parse_setting(steady)
+    try:
+        span = parse_setting(steady)
+    except ValueError as error:
+        raise ValueError(f"{error}, `1d fading` if it is to grow, or never") from None
     if span <= timedelta(0):
         raise ValueError("must be more than 0s")
     return span if steady == said else Fading(span)

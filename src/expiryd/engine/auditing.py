@@ -13,6 +13,7 @@ from expiryd.audit.chain import Record
 from expiryd.audit.trail import Trail
 from expiryd.core.model import Event
 from expiryd.core.view import rfc3339
+from expiryd.engine.clock import doze
 from expiryd.store.port import CHANGED, Entry, Store, StoreError
 
 PAUSE = timedelta(milliseconds=500)
@@ -72,7 +73,7 @@ class Auditor:
                 pause = PATIENCE
             if last:
                 return
-            await self._doze(pause)
+            await doze(self._clock, pause, self._stopping)
 
     @property
     def directory(self) -> Path:
@@ -134,15 +135,7 @@ class Auditor:
         for _ in range(WAITS):
             if self._is_quiet() or self._stopping.is_set():
                 return
-            await self._doze(PAUSE)
-
-    async def _doze(self, pause: timedelta) -> None:
-        async with asyncio.TaskGroup() as group:
-            sleeping = group.create_task(self._clock.sleep(pause))
-            ending = group.create_task(self._stopping.wait())
-            await asyncio.wait({sleeping, ending}, return_when=asyncio.FIRST_COMPLETED)
-            sleeping.cancel()
-            ending.cancel()
+            await doze(self._clock, PAUSE, self._stopping)
 
     async def _failed(self, failure: OSError | StoreError) -> None:
         reason = failure.strerror or str(failure) if isinstance(failure, OSError) else str(failure)

@@ -68,3 +68,12 @@ class SteadyClock:
 
     def believe(self) -> None:
         self._belief = Belief(self.wall.now(), self.wall.monotonic())
+
+
+async def doze(clock: Clock, delay: timedelta, waking: asyncio.Event) -> None:
+    """Sleep on that clock, but not on when this happens."""
+    async with asyncio.TaskGroup() as group:
+        sleep, wake = group.create_task(clock.sleep(delay)), group.create_task(waking.wait())
+        await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)
+        sleep.cancel()
+        wake.cancel()

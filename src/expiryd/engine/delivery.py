@@ -27,6 +27,7 @@ from expiryd.core.storm import Open
 from expiryd.engine.admission import Door
 from expiryd.engine.bookkeeping import AT_ONCE, STORE_PATIENCE, Clerk
 from expiryd.engine.channel import Channel
+from expiryd.engine.clock import doze
 from expiryd.engine.composing import compose, farewell, message_key
 from expiryd.engine.depot import Depot
 from expiryd.engine.lettering import reword
@@ -84,7 +85,7 @@ class Courier:
             except StoreError as failure:
                 self.depot.log.error("courier.waits", notifier=self.name, problem=str(failure))
                 delay = STORE_PATIENCE
-            await self._doze(delay)
+            await doze(self.depot.clock, delay, self._wake)
 
     def wake(self) -> None:
         self._wake.set()
@@ -262,15 +263,6 @@ class Courier:
         due = await self.depot.store.next_due(self.name)
         moments = [moment for moment in (due, self.resume_at) if moment is not None]
         return min(max(max(moments) - now, timedelta(0)), IDLE) if due else IDLE
-
-    async def _doze(self, delay: timedelta) -> None:
-        """Sleep on the injected clock, but wake at once when something new is owed."""
-        async with asyncio.TaskGroup() as group:
-            sleeping = group.create_task(self.depot.clock.sleep(delay))
-            waking = group.create_task(self._wake.wait())
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-            sleeping.cancel()
-            waking.cancel()
 
 
 def _is_final(failure: DeliveryError | None) -> bool:

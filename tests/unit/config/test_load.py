@@ -406,6 +406,7 @@ def test_every_error_is_told_at_once_across_sections_and_plugins(tmp_path: Path)
         ('policy.cooldown.expired = "0d fading"', "policy.cooldown.expired", "must be more than 0s"),
         ('policy.cooldown.expired = "fading"', "policy.cooldown.expired", "write a duration"),
         ("policy.cooldown.expired = 1", "policy.cooldown.expired", "write a duration"),
+        ('policy.cooldown.info = "often"', "policy.cooldown.info", "7d or 2w, `1d fading` if it is to grow, or never"),
         (r'daemon.state_dir = "/tmp/a\u0000b"', "daemon.state_dir", "holds the character NUL"),
         (r'categories.c.labels.team = "a\u0000"', "categories.c.labels.team", "holds the character NUL"),
         ("policy.blind_after = 0", "policy.blind_after", "must be at least 1"),

@@ -358,14 +358,19 @@ def test_each_matter_has_its_own_cooldown() -> None:
     )
 
 
-def test_a_fading_cooldown_grows_with_what_lasts_and_never_ends() -> None:
-    world = World(Resolved(Rules(cooldown={Severity.EXPIRED: Fading(DAY)}), NO_TRAITS))
-    sees(ends="-1d")(world)
-    while world.now < moment("1095d"):
+def goes_on_told(world: World, until: str) -> None:
+    """Each word is delivered at once, and time passes to the next."""
+    while world.now < moment(until):
         delivers()(world)
         assert world.state is not None
         assert world.state.wake_at is not None
         world.pass_to(world.state.wake_at)
+
+
+def test_a_fading_cooldown_grows_with_what_lasts_and_never_ends() -> None:
+    world = World(Resolved(Rules(cooldown={Severity.EXPIRED: Fading(DAY)}), NO_TRAITS))
+    sees(ends="-1d")(world)
+    goes_on_told(world, "1095d")
     days = [when / DAY for when, _ in world.heard]
     assert {line for _, line in world.heard[1:]} == {"repeated expiry expired"}
     assert days[:18] == [*range(15), 16, 18, 20]
@@ -376,11 +381,7 @@ def test_a_fading_cooldown_grows_with_what_lasts_and_never_ends() -> None:
 def test_a_cooldown_that_does_not_fade_is_the_same_however_long_a_matter_lasts() -> None:
     world = World(Resolved(Rules(cooldown={Severity.EXPIRED: timedelta(hours=1)}), NO_TRAITS))
     sees(ends="-1d")(world)
-    while world.now < moment("60d"):
-        delivers()(world)
-        assert world.state is not None
-        assert world.state.wake_at is not None
-        world.pass_to(world.state.wake_at)
+    goes_on_told(world, "60d")
     assert len(world.heard) == 60 * 24 + 1
 
 
